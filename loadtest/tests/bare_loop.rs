@@ -1,0 +1,86 @@
+//! The client against the bare loop, over real sockets.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    thread,
+    time::Duration,
+};
+
+use dunlin_loadtest::{
+    process::Server,
+    scenario::{
+        Answers, Topics,
+        connect::{self, Arrivals},
+        fanout::{self, Pace, Plan},
+        idle,
+        stage::Cast,
+    },
+    target::Target,
+};
+
+#[path = "../examples/bare_loop.rs"]
+mod bare_loop;
+
+/// Serves on a free port until the test process ends.
+fn serve() -> Target {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(|| bare_loop::BareLoop::new(listener).unwrap().run());
+    Target {
+        subprotocol: Some("dunlin.plain.v1".to_owned()),
+        ..Target::parse(&format!("ws://{address}/x")).unwrap()
+    }
+}
+
+fn cast(topics: u32, peers: u32, size: usize) -> Cast {
+    Cast {
+        target: serve(),
+        server: Some(Server::new(std::process::id())),
+        topics: Topics { prefix: "t".to_owned(), count: topics },
+        peers,
+        publishers: 2,
+        size,
+        concurrency: 8,
+        answers: Answers::Nothing,
+    }
+}
+
+fn plan(pace: Pace) -> Plan {
+    Plan { pace, warmup: Duration::from_millis(50), duration: Duration::from_millis(300) }
+}
+
+#[test]
+fn a_paced_fan_out_loses_nothing() {
+    let outcome = fanout::run(cast(3, 20, 128), plan(Pace::Deliveries(5000.0))).unwrap();
+    assert!(outcome.is_clean(), "{outcome:?}");
+    assert!(outcome.deliveries > 0, "{outcome:?}");
+    assert!(outcome.latency.max_ms > 0.0, "{outcome:?}");
+}
+
+#[test]
+fn payloads_beyond_the_socket_buffers_arrive_whole() {
+    let outcome = fanout::run(cast(1, 5, 20_000), plan(Pace::Window(200))).unwrap();
+    assert!(outcome.is_clean(), "{outcome:?}");
+    assert!(outcome.deliveries > 0, "{outcome:?}");
+}
+
+#[test]
+fn idle_peers_are_connected_and_none_is_closed() {
+    let report = idle::run(cast(1, 30, 0), Duration::from_millis(10)).unwrap();
+    assert_eq!((report.peers, report.closed, report.retried), (30, 0, 0));
+}
+
+#[test]
+fn everybody_who_connects_leaves_with_a_close_frame() {
+    let arrivals = Arrivals {
+        target: serve(),
+        server: None,
+        count: 50,
+        concurrency: 8,
+        topics: Topics { prefix: "t".to_owned(), count: 1 },
+        answers: Answers::Nothing,
+    };
+    let report = connect::run(&arrivals).unwrap();
+    assert_eq!((report.count, report.abrupt), (50, 0));
+    assert!(report.cycle.per_second > 0.0);
+}

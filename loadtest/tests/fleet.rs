@@ -1,0 +1,98 @@
+//! The client's side of the protocol against a scripted server.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    thread::{self, JoinHandle},
+};
+
+use dunlin_loadtest::{
+    clock::{self, SECOND},
+    fleet::{Fleet, Listener, Next, Peer},
+    target::Target,
+};
+
+const OPEN: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const LATER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
+
+#[derive(Default)]
+struct Heard {
+    messages: Vec<Vec<u8>>,
+    codes: Vec<u16>,
+}
+
+impl Listener for Heard {
+    fn opened(&mut self, _peer: Peer, _outbox: &mut Vec<u8>) -> Next {
+        Next::Stay
+    }
+
+    fn message(&mut self, _peer: Peer, _now: u64, body: &[u8]) -> Next {
+        self.messages.push(body.to_vec());
+        Next::Stay
+    }
+
+    fn closed(&mut self, _peer: Peer, code: u16) {
+        self.codes.push(code);
+    }
+}
+
+/// Runs the script for one server, and one peer against it until its connection is over.
+fn play(script: impl FnOnce(TcpListener) + Send + 'static) -> (Heard, Fleet) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = Target::parse(&format!("ws://{}/", listener.local_addr().unwrap())).unwrap();
+    let server: JoinHandle<()> = thread::spawn(move || script(listener));
+    let mut fleet = Fleet::new(target, 1).unwrap();
+    let mut heard = Heard::default();
+    fleet.add(1);
+    let deadline = clock::now() + 10 * SECOND;
+    while heard.codes.is_empty() {
+        assert!(clock::now() < deadline, "the connection never ended");
+        fleet.turn(deadline, &mut heard).unwrap();
+    }
+    server.join().unwrap();
+    (heard, fleet)
+}
+
+/// Accepts a connection, reads its request and answers it.
+fn upgrade(listener: &TcpListener, answer: &[u8]) -> TcpStream {
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        request.extend(byte);
+    }
+    socket.write_all(answer).unwrap();
+    socket
+}
+
+/// Reads a masked frame with a body of two bytes.
+fn read_frame(socket: &mut TcpStream) -> (u8, [u8; 2]) {
+    let mut frame = [0; 8];
+    socket.read_exact(&mut frame).unwrap();
+    assert_eq!(frame[1], 0x82);
+    (frame[0], [frame[6] ^ frame[2], frame[7] ^ frame[3]])
+}
+
+#[test]
+fn a_ping_is_answered_and_a_close_is_returned() {
+    let (heard, _) = play(|listener| {
+        let mut socket = upgrade(&listener, &[OPEN, &[0x81, 2, b'o', b'k', 0x89, 2, b'h', b'i']].concat());
+        assert_eq!(read_frame(&mut socket), (0x8a, *b"hi"));
+        socket.write_all(&[0x88, 2, 0x03, 0xe9]).unwrap();
+        assert_eq!(read_frame(&mut socket).0, 0x88);
+    });
+    assert_eq!(heard.messages, [b"ok"]);
+    assert_eq!(heard.codes, [1001]);
+}
+
+#[test]
+fn a_refused_upgrade_is_tried_again_and_counted() {
+    let (heard, fleet) = play(|listener| {
+        upgrade(&listener, LATER);
+        upgrade(&listener, OPEN);
+    });
+    assert_eq!((fleet.tally().retried, fleet.tally().opened), (1, 1));
+    assert_eq!(heard.codes, [1006], "the server hung up without a Close frame");
+}

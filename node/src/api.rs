@@ -1,0 +1,54 @@
+//! The internal listener: metrics and health.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde_json::json;
+
+use crate::lifecycle::Shards;
+
+/// Routes of the internal listener.
+pub fn router(shards: Arc<Shards>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "see /metrics, /healthz and /readyz\n") })
+        .with_state(shards)
+}
+
+/// Prometheus text; gauges come from the shards themselves, so a shard that hangs makes this a 503 instead
+/// of a plausible number.
+async fn metrics(State(shards): State<Arc<Shards>>) -> Response {
+    match shards.snapshots().await {
+        Some(snapshots) => {
+            let text = shards.metrics().render(&snapshots);
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response(),
+    }
+}
+
+/// Whether every shard is alive: restart the process if not.
+async fn healthz(State(shards): State<Arc<Shards>>) -> Response {
+    match shards.snapshots().await {
+        Some(_) => status(StatusCode::OK, "ok"),
+        None => status(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer"),
+    }
+}
+
+/// Whether to send peers here.
+async fn readyz(State(shards): State<Arc<Shards>>) -> Response {
+    if shards.is_draining() {
+        return status(StatusCode::SERVICE_UNAVAILABLE, "draining");
+    }
+    healthz(State(shards)).await
+}
+
+fn status(code: StatusCode, status: &str) -> Response {
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": status }))).into_response()
+}

@@ -1,0 +1,217 @@
+//! The broker of a single node: shards hand each other publications in memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dunlin_protocol::{Envelope, Namespace, Recipients, Topic};
+
+use super::{Broker, Command, Event, Wake};
+use crate::hub::{Tag, Unavailable};
+use crate::publication::Publication;
+
+/// What may wait for one shard, in bytes of payload and per-publication cost.
+const INBOX_MAX: usize = 32 * 1024 * 1024;
+/// What one publication costs an inbox beside its payload, in bytes.
+const PUBLICATION_COST: usize = 256;
+
+/// Routes between the shards of one node.
+///
+/// One lock guards routes and inboxes together: it is what gives publications their one order, and it is
+/// taken once for all commands of a shard's turn, never for each.
+#[derive(Default)]
+pub struct MemoryBroker {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    namespaces: HashMap<Namespace, Routes>,
+    inboxes: Vec<Inbox>,
+}
+
+/// Who wants what in one namespace.
+#[derive(Default)]
+struct Routes {
+    topics: HashMap<Topic, Vec<(usize, Tag)>>,
+    members: Vec<Member>,
+}
+
+/// A shard's part of a namespace's peers.
+struct Member {
+    shard: usize,
+    tag: Tag,
+    peers: u64,
+}
+
+/// What waits for one shard.
+struct Inbox {
+    events: VecDeque<Event>,
+    bytes: usize,
+    wake: Wake,
+    /// Whether the shard was woken since it last collected.
+    woken: bool,
+}
+
+impl Broker for MemoryBroker {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn attach(&self, wake: Wake) -> usize {
+        let mut state = self.lock();
+        state.inboxes.push(Inbox { events: VecDeque::new(), bytes: 0, wake, woken: false });
+        state.inboxes.len() - 1
+    }
+
+    fn submit(&self, shard: usize, commands: &mut Vec<Command>) {
+        if commands.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for command in commands.drain(..) {
+            state.obey(shard, command);
+        }
+        let to_wake = state.newly_filled();
+        drop(state);
+        for wake in to_wake {
+            wake();
+        }
+    }
+
+    fn collect(&self, shard: usize, events: &mut VecDeque<Event>) {
+        let mut state = self.lock();
+        let inbox = &mut state.inboxes[shard];
+        inbox.bytes = 0;
+        inbox.woken = false;
+        if events.is_empty() {
+            std::mem::swap(events, &mut inbox.events);
+        } else {
+            events.append(&mut inbox.events);
+        }
+    }
+}
+
+impl MemoryBroker {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn obey(&mut self, shard: usize, command: Command) {
+        match command {
+            Command::Join(tag, namespace, topic) => {
+                self.namespaces
+                    .entry(namespace)
+                    .or_default()
+                    .topics
+                    .entry(topic)
+                    .or_default()
+                    .push((shard, tag));
+                self.inboxes[shard].push(Event::Joined(tag), 0);
+            }
+            Command::Leave(tag, namespace, topic) => self.leave(shard, tag, &namespace, &topic),
+            Command::Count(tag, namespace, peers) => self.count(shard, tag, &namespace, peers),
+            Command::Publish(ticket, envelope) => {
+                let outcome = self.publish(envelope);
+                self.inboxes[shard].push(Event::Settled(ticket, outcome), 0);
+            }
+        }
+    }
+
+    fn leave(&mut self, shard: usize, tag: Tag, namespace: &Namespace, topic: &Topic) {
+        let Some(routes) = self.namespaces.get_mut(namespace) else { return };
+        if let Some(joined) = routes.topics.get_mut(topic) {
+            joined.retain(|route| *route != (shard, tag));
+            if joined.is_empty() {
+                routes.topics.remove(topic);
+            }
+        }
+        self.forget_if_unused(namespace);
+    }
+
+    fn count(&mut self, shard: usize, tag: Tag, namespace: &Namespace, peers: u64) {
+        let members = &mut self.namespaces.entry(namespace.clone()).or_default().members;
+        let known = members.iter().position(|member| (member.shard, member.tag) == (shard, tag));
+        match known {
+            Some(place) if peers == 0 => {
+                members.swap_remove(place);
+            }
+            Some(place) => members[place].peers = peers,
+            None if peers == 0 => {}
+            None => members.push(Member { shard, tag, peers }),
+        }
+        let total: u64 = members.iter().map(|member| member.peers).sum();
+        for member in members.iter() {
+            if (member.shard, member.tag) != (shard, tag) || known.is_none() {
+                let elsewhere = total - member.peers;
+                self.inboxes[member.shard].push(Event::Counted(member.tag, elsewhere), 0);
+            }
+        }
+        self.forget_if_unused(namespace);
+    }
+
+    fn forget_if_unused(&mut self, namespace: &Namespace) {
+        let unused = |routes: &Routes| routes.topics.is_empty() && routes.members.is_empty();
+        if self.namespaces.get(namespace).is_some_and(unused) {
+            self.namespaces.remove(namespace);
+        }
+    }
+
+    fn publish(&mut self, envelope: Envelope) -> Result<(), Unavailable> {
+        let Some(routes) = self.namespaces.get(&envelope.namespace) else { return Ok(()) };
+        let cost = envelope.payload.bytes.len() + PUBLICATION_COST;
+        let copies = copies(routes, &envelope.to);
+        let shards = || copies.iter().flat_map(|(_, routes)| routes.iter().map(|(shard, _)| *shard));
+        if shards().any(|shard| self.inboxes[shard].bytes + cost > INBOX_MAX) {
+            return Err(Unavailable);
+        }
+        let broadcast = matches!(envelope.to, Recipients::Namespace);
+        let last = copies.len().saturating_sub(1);
+        let mut envelope = Some(envelope);
+        for (position, (copy, routes)) in copies.iter().enumerate() {
+            let own = if position == last { envelope.take() } else { envelope.clone() };
+            let Some(own) = own else { break };
+            let publication = Arc::new(Publication::new(own, *copy));
+            for (shard, tag) in routes {
+                let publication = publication.clone();
+                let event = if broadcast { Event::Broadcast } else { Event::Publication };
+                self.inboxes[*shard].push(event(*tag, publication), cost);
+            }
+        }
+        Ok(())
+    }
+
+    /// The wakes of the inboxes that were empty before, each once.
+    fn newly_filled(&mut self) -> Vec<Wake> {
+        let filled = self.inboxes.iter_mut().filter(|inbox| !inbox.woken && !inbox.events.is_empty());
+        filled
+            .map(|inbox| {
+                inbox.woken = true;
+                inbox.wake.clone()
+            })
+            .collect()
+    }
+}
+
+/// Which copies of a publication there are, and the shards each goes to.
+fn copies(routes: &Routes, to: &Recipients) -> Vec<(usize, Vec<(usize, Tag)>)> {
+    let joined = |topic| routes.topics.get(topic).cloned();
+    match to {
+        Recipients::Namespace => {
+            vec![(0, routes.members.iter().map(|member| (member.shard, member.tag)).collect())]
+        }
+        Recipients::Topic(topic) => joined(topic).map(|routes| (0, routes)).into_iter().collect(),
+        Recipients::Topics(topics) => {
+            let copies = topics.iter().enumerate();
+            copies.filter_map(|(copy, topic)| joined(topic).map(|routes| (copy, routes))).collect()
+        }
+    }
+}
+
+impl Inbox {
+    fn push(&mut self, event: Event, cost: usize) {
+        self.bytes += cost;
+        self.events.push_back(event);
+    }
+}

@@ -1,0 +1,75 @@
+//! The effective configuration as TOML, every default spelled out.
+
+use std::fmt::{self, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Config;
+use super::machine::Shards;
+use super::setting::Setting;
+
+impl Config {
+    /// What `dunlin config check` says of a good one.
+    pub fn summary(&self) -> String {
+        let tls = if self.tls.is_some() { " with TLS" } else { "" };
+        let endpoints = match self.endpoints.len() {
+            _ if self.is_zero_config() => "no endpoint configured".to_owned(),
+            1 => "1 endpoint".to_owned(),
+            count => format!("{count} endpoints"),
+        };
+        let rules = self.topics.len();
+        format!(
+            "ok: listen {}{tls}, internal {}, {endpoints}, {rules} topic rules",
+            self.listen, self.internal
+        )
+    }
+
+    /// What `dunlin config print` shows. It loads to this same configuration.
+    ///
+    /// There is nothing to mask: no key of this version holds a secret, only
+    /// the names of files that do.
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        self.write_toml(&mut out).expect("a string takes any text");
+        out
+    }
+
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        let top = [
+            ("listen", SocketAddr::print(&self.listen)),
+            ("internal", SocketAddr::print(&self.internal)),
+            ("drain", Duration::print(&self.drain)),
+            ("shards", Shards::print(&self.shards)),
+        ];
+        lines(out, top)?;
+        table(out, "[log]", self.log.lines())?;
+        table(out, "[demo]", [("enabled", bool::print(&self.demo))])?;
+        table(out, "[limits]", self.limits.lines())?;
+        table(out, "[session]", self.session.lines())?;
+        table(out, "[metrics]", self.metrics.lines())?;
+        if let Some(tls) = &self.tls {
+            table(out, "[tls]", tls.lines())?;
+        }
+        if self.is_zero_config() {
+            out.write_str(
+                "\n# No [[endpoint]]: every path is one, its namespace the path, open to any topic.\n",
+            )?;
+        } else {
+            self.endpoints.iter().try_for_each(|endpoint| table(out, "[[endpoint]]", endpoint.lines()))?;
+        }
+        self.topics.iter().try_for_each(|rule| table(out, "[[topic]]", rule.lines()))
+    }
+}
+
+fn table(
+    out: &mut String,
+    header: &str,
+    keys: impl IntoIterator<Item = (&'static str, String)>,
+) -> fmt::Result {
+    write!(out, "\n{header}\n")?;
+    lines(out, keys)
+}
+
+fn lines(out: &mut String, keys: impl IntoIterator<Item = (&'static str, String)>) -> fmt::Result {
+    keys.into_iter().try_for_each(|(key, value)| writeln!(out, "{key} = {value}"))
+}

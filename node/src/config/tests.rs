@@ -1,0 +1,30 @@
+//! Whole configurations, good and bad, without a file, a variable or a flag
+//! of the process that runs the tests.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{
+    Config, ConfigError, Dialect, Flags, Limits, LogFormat, NamespaceRule, Origins, OutboxTotal, Slow,
+};
+
+mod bad;
+mod good;
+mod precedence;
+
+/// What `dunlin.toml` says; `cert.pem` and `key.pem` are PEM, `text.pem` isn't.
+fn load(text: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, ConfigError> {
+    let read = |path: &Path| match path.to_str() {
+        Some("dunlin.toml" | "other.toml") => Ok(text.to_owned()),
+        Some("cert.pem" | "key.pem") => Ok("-----BEGIN SOMETHING-----\n".to_owned()),
+        Some("text.pem") => Ok("something".to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(flags, environment, &read)
+}
+
+fn from_file(text: &str) -> Result<Config, ConfigError> {
+    load(text, &[], &Flags::default())
+}

@@ -1,0 +1,270 @@
+//! One shard's routing: who listens to what, and what they are owed.
+//!
+//! Inputs and the time go in, [`Effect`]s and filled outboxes come out. Nothing here knows a socket, a
+//! runtime or a clock (a test reads these files and makes sure), so a whole cluster runs in one thread from
+//! one seed.
+//!
+//! Inputs: [`Hub::open`], [`Hub::receive`], [`Hub::heard`], [`Hub::unfinished`], [`Hub::close`],
+//! [`Hub::remove`] come from the transport; [`Hub::joined`], [`Hub::deliver`], [`Hub::counted`],
+//! [`Hub::settled`] from the broker; [`Hub::timeout`] from time. Outputs: [`Hub::take_effects`],
+//! [`Hub::flush`], [`Hub::next_timeout`], [`Hub::take_tally`].
+//!
+//! **Invariant:** a peer that closes has left every set before its Close is sent; counts are lengths of
+//! sets, never counters.
+
+mod alarms;
+mod bucket;
+mod conversation;
+mod delivery;
+mod effect;
+mod moment;
+mod namespaces;
+mod opening;
+mod outbox;
+mod peer;
+mod tally;
+mod topics;
+mod wheel;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dunlin_protocol::{Incarnation, PeerId, RequestId};
+use slab::Slab;
+
+pub use self::bucket::Bucket;
+pub use self::delivery::Wrote;
+pub use self::effect::{Effect, Interest, PeerKey, Tag};
+pub use self::moment::Moment;
+pub use self::outbox::Write;
+pub use self::peer::{Arrival, Variables};
+pub use self::tally::{FrameType, Invalid, Limit, Slow as SlowAction, Tally};
+
+use self::alarms::Alarm;
+use self::namespaces::Namespaces;
+use self::outbox::{Outbox, Turn};
+use self::peer::{Peer, Stage};
+use self::topics::Topics;
+use self::wheel::Wheel;
+use crate::config::{Endpoint, Limits, Session, TopicRule};
+
+/// A message as a peer sent it, fragments put together.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// Valid UTF-8.
+    Text(Bytes),
+    /// Any bytes.
+    Binary(Bytes),
+}
+
+/// Why the broker did not take a publication; the publisher may try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the broker can't take publications now")]
+pub struct Unavailable;
+
+/// What all shards of a node share: the configuration as far as it concerns peers.
+#[derive(Debug)]
+pub struct Settings {
+    /// Endpoints by index.
+    pub endpoints: Vec<Endpoint>,
+    /// What a peer may cost.
+    pub limits: Limits,
+    /// The topic that tells how many peers a namespace has.
+    pub session: Session,
+    /// Rules for topics; the first that fits wins.
+    pub topics: Vec<TopicRule>,
+    /// The node's name, told to peers.
+    pub node: String,
+    /// The node's life, part of every id it gives.
+    pub incarnation: Incarnation,
+    /// What one shard may owe to its peers together, in bytes.
+    pub outbox_total: usize,
+}
+
+/// One shard's peers and what they listen to.
+pub struct Hub {
+    settings: Arc<Settings>,
+    shard: u8,
+    peers: Slab<Peer>,
+    /// By the peers' index; apart from them, because a delivery looks at nothing else.
+    outboxes: Vec<Outbox>,
+    serial: u32,
+    topics: Topics,
+    namespaces: Namespaces,
+    /// Namespaces whose number of members may have changed since the last effects were taken.
+    recounted: Vec<usize>,
+    tickets: Slab<Ticket>,
+    sequence: u64,
+    turn: Turn,
+    dirty: Vec<u32>,
+    overflowed: Vec<u32>,
+    gather: Vec<u8>,
+    owed: usize,
+    wheel: Wheel<Alarm>,
+    due: Vec<Alarm>,
+    effects: Vec<Effect>,
+    chance: Chance,
+    tally: Tally,
+}
+
+/// A publish that waits for the broker's answer.
+#[derive(Debug)]
+struct Ticket {
+    peer: PeerKey,
+    request: Option<RequestId>,
+}
+
+/// How many shards a node may have: the shard's number is one byte of each peer's id.
+pub const SHARDS_MAX: usize = 256;
+/// How many peers a shard may have: the peer's place is 26 bits of its id.
+const PEERS_MAX: usize = 1 << 26;
+
+impl Hub {
+    /// A hub without peers; `seed` decides all that is left to chance.
+    pub fn new(settings: Arc<Settings>, shard: u8, now: Moment, seed: u64) -> Self {
+        Self {
+            settings,
+            shard,
+            peers: Slab::new(),
+            outboxes: Vec::new(),
+            serial: 0,
+            topics: Topics::default(),
+            namespaces: Namespaces::default(),
+            recounted: Vec::new(),
+            tickets: Slab::new(),
+            sequence: 0,
+            turn: Turn::default(),
+            dirty: Vec::new(),
+            overflowed: Vec::new(),
+            gather: Vec::new(),
+            owed: 0,
+            wheel: Wheel::new(now),
+            due: Vec::new(),
+            effects: Vec::new(),
+            chance: Chance(seed),
+            tally: Tally::default(),
+        }
+    }
+
+    /// What there is to do, in order. Namespaces whose membership changed are reported here, once each.
+    pub fn take_effects(&mut self, effects: &mut Vec<Effect>) {
+        self.report_counts();
+        effects.append(&mut self.effects);
+    }
+
+    /// What was counted since the last call.
+    pub fn take_tally(&mut self, into: &mut Tally) {
+        std::mem::swap(&mut self.tally, into);
+    }
+
+    /// Whether anything waits for [`Hub::take_effects`] or [`Hub::flush`].
+    pub fn has_work(&self) -> bool {
+        !(self.effects.is_empty() && self.dirty.is_empty() && self.recounted.is_empty())
+    }
+
+    /// The peer that a public id names, if it is here.
+    pub fn find(&self, id: PeerId) -> Option<PeerKey> {
+        let (shard, index) = place_of(id);
+        if shard != self.shard {
+            return None;
+        }
+        self.peers.get(index).filter(|peer| peer.id == id).map(|peer| peer.key(index))
+    }
+
+    /// The public id of a peer.
+    pub fn id(&self, peer: PeerKey) -> Option<PeerId> {
+        self.peer(peer).map(|index| self.peers[index].id)
+    }
+
+    /// Whether the peer's bytes may be read: its opening is complete (L1).
+    pub fn may_be_read(&self, peer: PeerKey) -> bool {
+        self.peer(peer).is_some_and(|index| !matches!(self.peers[index].stage, Stage::Opening(_)))
+    }
+
+    /// Bytes that the current turn has taken in.
+    pub fn turn_bytes(&self) -> usize {
+        self.turn.len()
+    }
+
+    /// Counts bytes received.
+    pub fn note_received(&mut self, count: usize) {
+        self.tally.bytes_received += count as u64;
+    }
+
+    /// Counts bad input that the transport found.
+    pub fn note_invalid(&mut self, reason: Invalid) {
+        self.tally.invalid(reason);
+    }
+
+    /// Counts a limit that the transport enforced.
+    pub fn note_limited(&mut self, limit: Limit) {
+        self.tally.limited(limit);
+    }
+
+    /// Peers connected, by set membership.
+    pub fn peer_count(&self) -> usize {
+        self.namespaces.peers()
+    }
+
+    /// Peers connected in one namespace.
+    pub fn peers_in(&self, namespace: &str) -> usize {
+        self.namespaces.get(namespace).map_or(0, |namespace| namespace.members.len())
+    }
+
+    /// Topics somebody here subscribes to.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Subscriptions of all peers.
+    pub fn subscription_count(&self) -> usize {
+        self.peers.iter().map(|(_, peer)| peer.subscriptions.len()).sum()
+    }
+
+    /// Bytes owed to all peers.
+    pub fn owed(&self) -> usize {
+        self.owed
+    }
+
+    /// Keys of all peers that are not closing.
+    pub fn peer_keys(&self) -> Vec<PeerKey> {
+        let staying = self.peers.iter().filter(|(_, peer)| !matches!(peer.stage, Stage::Closing(_)));
+        staying.map(|(index, peer)| peer.key(index)).collect()
+    }
+
+    /// The slab index of a peer that is still there.
+    fn peer(&self, key: PeerKey) -> Option<usize> {
+        let index = key.index as usize;
+        self.peers.get(index).filter(|peer| peer.serial == key.serial).map(|_| index)
+    }
+
+    fn endpoint(&self, index: usize) -> &Endpoint {
+        &self.settings.endpoints[usize::from(self.peers[index].endpoint)]
+    }
+}
+
+/// An id that embeds where its peer is: 8 bits of shard, 26 of slab index, 24 of the peer's serial.
+fn id_at(incarnation: Incarnation, shard: u8, index: usize, serial: u32) -> PeerId {
+    let place = u64::from(shard) << 26 | index as u64;
+    PeerId::new(incarnation, place << 24 | u64::from(serial & 0xff_ffff))
+}
+
+fn place_of(id: PeerId) -> (u8, usize) {
+    let place = id.entropy() >> 24;
+    ((place >> 26) as u8, place as usize & (PEERS_MAX - 1))
+}
+
+/// A small generator for what is left to chance (`SplitMix64`); nothing secret comes from it.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
+
+#[cfg(test)]
+mod tests;

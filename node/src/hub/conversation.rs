@@ -1,0 +1,382 @@
+//! What peers say, and what they are answered.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_protocol::{
+    ClientFrame, CloseCode, Envelope, ErrorCode, FrameError, Kind, Payload, PublicationId, Recipients,
+    Request, RequestId, ServerFrame, Topic, json,
+};
+
+use super::effect::{Effect, PeerKey};
+use super::moment::Moment;
+use super::peer::{Flood, Stage};
+use super::tally::{FrameType, Invalid, Limit};
+use super::topics::Waiter;
+use super::{Hub, Message, Ticket};
+use crate::config::{Dialect as Speech, OnUnknown};
+use crate::wire::{self, Opcode};
+
+/// A peer that exceeds a rate for so long without a quiet second is closed with 1008.
+const FLOOD_TIME: Duration = Duration::from_secs(10);
+/// A flood ends with a stretch of this length in which nothing was refused. Until then, frames without an
+/// id are refused in silence but for one answer in each such stretch.
+const QUIET_TIME: Duration = Duration::from_secs(1);
+
+impl Hub {
+    /// A peer's message. Messages of a peer that is not open are nobody's.
+    pub fn receive(&mut self, now: Moment, key: PeerKey, message: Message) {
+        let Some(index) = self.peer(key) else { return };
+        if self.peers[index].stage != Stage::Open || !self.may_speak(now, index) {
+            return;
+        }
+        self.peers[index].active_at = now;
+        let endpoint = self.endpoint(index);
+        if endpoint.text_ping && matches!(&message, Message::Text(text) if &text[..] == b"ping") {
+            self.tally.frame(FrameType::TextPing);
+            self.send_bytes(index, |out| wire::append(out, Opcode::Text, b"ping"));
+            return;
+        }
+        match (&endpoint.dialect, message) {
+            (Speech::Raw { topic }, message) => {
+                let topic = topic.clone();
+                self.publish_raw(now, index, topic, message);
+            }
+            (Speech::Topics, Message::Text(text)) => self.receive_frame(now, index, &text),
+            (Speech::Topics, Message::Binary(_)) => {
+                let message = "a binary message has no meaning in this dialect; send JSON text";
+                let refusal = Refusal::new(ErrorCode::Malformed, message);
+                self.tally.frame(FrameType::Invalid);
+                self.refuse_unknown(index, &refusal.error(None));
+            }
+        }
+    }
+
+    /// A sign of life: any frame at all (H1). Control frames count against the frame rate, too.
+    pub fn heard(&mut self, now: Moment, key: PeerKey) {
+        let Some(index) = self.peer(key) else { return };
+        self.peers[index].unanswered = 0;
+        self.tally.frame(FrameType::Control);
+        self.may_speak(now, index);
+    }
+
+    /// Whether the peer is within the limit of frames a second; if not, it is told, and closed in the end.
+    fn may_speak(&mut self, now: Moment, index: usize) -> bool {
+        let rate = self.settings.limits.frames_per_second;
+        self.peers[index].unanswered = 0;
+        if self.peers[index].buckets.frames.take(now, rate) {
+            return true;
+        }
+        self.tally.limited(Limit::FramesPerSecond);
+        if self.note_flood(now, index) {
+            self.refuse(index, &Refusal::new(ErrorCode::Rate, "too many frames a second").error(None));
+        }
+        false
+    }
+
+    /// Notes that something was refused for its rate; says whether this is worth an answer.
+    fn note_flood(&mut self, now: Moment, index: usize) -> bool {
+        let peer = &mut self.peers[index];
+        let flood = peer.flood.filter(|flood| now.since(flood.last) < QUIET_TIME);
+        let since = flood.map_or(now, |flood| flood.since);
+        let stretch = |at: Moment| at.since(since).as_secs();
+        let answer = flood.is_none_or(|flood| stretch(flood.last) != stretch(now));
+        peer.flood = Some(Flood { since, last: now });
+        if now.since(since) >= FLOOD_TIME {
+            let key = peer.key(index);
+            self.close(now, key, CloseCode::POLICY, "too many frames a second");
+            return false;
+        }
+        answer
+    }
+
+    fn receive_frame(&mut self, now: Moment, index: usize, text: &Bytes) {
+        let request = match json::decode(text) {
+            Ok(request) => request,
+            Err(error) => {
+                self.tally.frame(FrameType::Invalid);
+                return self.refuse_unknown(index, &error);
+            }
+        };
+        self.tally.frame(frame_type(&request.frame));
+        if let Err(error) = self.obey(now, index, request) {
+            self.refuse(index, &error);
+        }
+    }
+
+    fn obey(&mut self, now: Moment, index: usize, request: Request) -> Result<(), FrameError> {
+        let Request { id, frame } = request;
+        match frame {
+            ClientFrame::Subscribe { topic, .. } => self
+                .subscribe(now, index, &topic, id.clone())
+                .or_else(|refusal| refusal.tell(id, Some(topic))),
+            ClientFrame::Unsubscribe { topic } => {
+                self.unsubscribe(index, &topic, id.as_ref()).or_else(|refusal| refusal.tell(id, Some(topic)))
+            }
+            ClientFrame::Publish { to, payload, echo, .. } => {
+                let echo = echo.unwrap_or_else(|| self.endpoint(index).echo);
+                let published = self.publish(now, index, to, payload, echo, id.clone());
+                published.or_else(|refusal| refusal.tell(id, None))
+            }
+            ClientFrame::Hello => {
+                self.introduce(index, id.as_ref());
+                Ok(())
+            }
+            ClientFrame::Ping => {
+                self.acknowledge(index, id.as_ref(), None);
+                Ok(())
+            }
+            ClientFrame::History { topic, .. } => {
+                Refusal::new(ErrorCode::InvalidTopic, "the topic keeps no history").tell(id, Some(topic))
+            }
+            ClientFrame::Presence { topic, .. } => {
+                Refusal::new(ErrorCode::InvalidTopic, "the topic has no presence").tell(id, Some(topic))
+            }
+            ClientFrame::Resume { .. } => {
+                Refusal::new(ErrorCode::Unauthenticated, "no such grant").tell(id, None)
+            }
+            ClientFrame::Auth { .. } => {
+                Refusal::new(ErrorCode::Forbidden, "this endpoint takes no tokens").tell(id, None)
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Moment,
+        index: usize,
+        topic: &Topic,
+        id: Option<RequestId>,
+    ) -> Result<(), Refusal> {
+        self.pass(now, index, Limit::SubscribesPerSecond)?;
+        self.refuse_internal(index, topic)?;
+        let (endpoint, peer) = (self.endpoint(index), &self.peers[index]);
+        let is_default = endpoint.defaults.contains(topic);
+        let allowed = is_default
+            || !topic.is_reserved()
+                && endpoint.subscribe.iter().any(|pattern| pattern.matches(topic.as_str(), peer.scope()));
+        if !allowed {
+            return Err(Refusal::new(
+                ErrorCode::Forbidden,
+                "this endpoint does not let you subscribe to the topic",
+            ));
+        }
+        let known = self.namespaces[peer.namespace as usize].topics.get(topic).copied();
+        if let Some(known) = known.filter(|known| peer.subscribes(*known)) {
+            self.finish_subscribe(index, known, id);
+            return Ok(());
+        }
+        if peer.subscriptions.len() as u64 >= self.settings.limits.subscriptions as u64 {
+            self.tally.limited(Limit::Subscriptions);
+            return Err(Refusal::new(ErrorCode::Limit, "too many subscriptions"));
+        }
+        if let Some(topic) = self.hold(index, topic) {
+            self.finish_subscribe(index, topic, id);
+        }
+        Ok(())
+    }
+
+    fn finish_subscribe(&mut self, index: usize, topic: usize, id: Option<RequestId>) {
+        let key = self.peers[index].key(index);
+        if !self.await_topic(topic, Waiter::Subscribe(key, id.clone())) {
+            self.complete_subscribe(index, topic, id);
+        }
+    }
+
+    fn unsubscribe(&mut self, index: usize, topic: &Topic, id: Option<&RequestId>) -> Result<(), Refusal> {
+        self.refuse_internal(index, topic)?;
+        let place = self.peers[index].subscriptions.iter();
+        let place = place.clone().position(|each| self.topics[each.topic as usize].name == *topic);
+        if let Some(place) = place {
+            self.release(index, place);
+        }
+        self.acknowledge(index, id, Some(topic));
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        now: Moment,
+        index: usize,
+        to: Recipients,
+        payload: Payload,
+        echo: bool,
+        request: Option<RequestId>,
+    ) -> Result<(), Refusal> {
+        self.pass(now, index, Limit::PublishesPerSecond)?;
+        match &to {
+            Recipients::Namespace => self.may_broadcast(index)?,
+            Recipients::Topic(topic) => self.may_publish(index, topic)?,
+            Recipients::Topics(topics) => {
+                topics.iter().try_for_each(|topic| self.may_publish(index, topic))?
+            }
+        }
+        self.submit(now, index, to, payload, echo, request);
+        Ok(())
+    }
+
+    fn may_broadcast(&self, index: usize) -> Result<(), Refusal> {
+        let refusal = "this endpoint does not let you publish to the whole namespace";
+        let allowed = self.endpoint(index).broadcast;
+        if allowed { Ok(()) } else { Err(Refusal::new(ErrorCode::Forbidden, refusal)) }
+    }
+
+    fn may_publish(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
+        self.refuse_internal(index, topic)?;
+        let (endpoint, scope) = (self.endpoint(index), self.peers[index].scope());
+        let closed = topic.is_reserved() || self.settings.session.topic.as_ref() == Some(topic);
+        if !closed && endpoint.publish.iter().any(|pattern| pattern.matches(topic.as_str(), scope)) {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::Forbidden, "this endpoint does not let you publish to the topic"))
+    }
+
+    /// Internals are listen-only, and not worth a word to who asks for none (T5).
+    fn refuse_internal(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
+        if self.endpoint(index).internals.contains(topic) {
+            return Err(Refusal {
+                silent: true,
+                ..Refusal::new(ErrorCode::Forbidden, "the topic is listen-only")
+            });
+        }
+        Ok(())
+    }
+
+    fn publish_raw(&mut self, now: Moment, index: usize, topic: Topic, message: Message) {
+        self.tally.frame(FrameType::Raw);
+        let payload = match message {
+            Message::Text(bytes) => Payload { kind: Kind::Text, bytes },
+            Message::Binary(bytes) => Payload { kind: Kind::Binary, bytes },
+        };
+        match self.pass(now, index, Limit::PublishesPerSecond) {
+            Ok(()) => {
+                let echo = self.endpoint(index).echo;
+                self.submit(now, index, Recipients::Topic(topic), payload, echo, None);
+            }
+            Err(refusal) => self.refuse(index, &refusal.error(None)),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        now: Moment,
+        index: usize,
+        to: Recipients,
+        payload: Payload,
+        echo: bool,
+        request: Option<RequestId>,
+    ) {
+        self.sequence += 1;
+        self.tally.publications += 1;
+        let (peer, incarnation) = (&self.peers[index], self.settings.incarnation);
+        let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request });
+        let envelope = Envelope {
+            id: PublicationId { incarnation, lane: u16::from(self.shard), sequence: self.sequence },
+            origin: Some(peer.id),
+            echo,
+            at_us: now.micros(),
+            namespace: self.namespaces[peer.namespace as usize].name.clone(),
+            to,
+            payload,
+        };
+        self.effects.push(Effect::Publish { ticket: ticket as u32, envelope });
+    }
+
+    /// Takes a token for a publish or subscribe.
+    fn pass(&mut self, now: Moment, index: usize, limit: Limit) -> Result<(), Refusal> {
+        let (limits, buckets) = (&self.settings.limits, &mut self.peers[index].buckets);
+        let (bucket, rate, text) = match limit {
+            Limit::SubscribesPerSecond => {
+                (&mut buckets.subscribes, limits.subscribes_per_second, "too many subscribes a second")
+            }
+            _ => (&mut buckets.publishes, limits.publishes_per_second, "too many publishes a second"),
+        };
+        if bucket.take(now, rate) {
+            return Ok(());
+        }
+        self.tally.limited(limit);
+        let silent = !self.note_flood(now, index);
+        Err(Refusal { silent, ..Refusal::new(ErrorCode::Rate, text) })
+    }
+
+    fn introduce(&mut self, index: usize, id: Option<&RequestId>) {
+        let Some(id) = id else { return };
+        let settings = self.settings.clone();
+        let peer = &self.peers[index];
+        let topics = peer.subscriptions.iter().map(|each| self.topics[each.topic as usize].name.clone());
+        let mut topics: Vec<Topic> = topics.collect();
+        topics.sort_unstable();
+        let (peer, namespace) = (peer.id, self.namespaces[peer.namespace as usize].name.clone());
+        let (node, topics) = (settings.node.as_str(), topics.as_slice());
+        self.answer(index, &ServerFrame::Hello { id, peer, user: None, node, namespace: &namespace, topics });
+    }
+
+    fn acknowledge(&mut self, index: usize, id: Option<&RequestId>, topic: Option<&Topic>) {
+        if let Some(id) = id {
+            self.answer(index, &ServerFrame::Ok { id, topic, payload: None, local: false });
+        }
+    }
+
+    /// Sends one frame to one peer.
+    pub(super) fn answer(&mut self, index: usize, frame: &ServerFrame<'_>) {
+        let bytes = wire::text(64, |out| json::frame(out, frame));
+        self.send_bytes(index, |out| out.extend_from_slice(&bytes));
+    }
+
+    /// Counts and tells what was wrong with a peer's frame.
+    fn refuse(&mut self, index: usize, error: &FrameError) {
+        if error.code != ErrorCode::Rate && error.code != ErrorCode::Limit {
+            self.tally.invalid(Invalid::of(error.code));
+        }
+        if !error.message.is_empty() {
+            self.answer(index, &error.answer());
+        }
+    }
+
+    /// As [`Hub::refuse`], but in silence where the endpoint wants it and no answer was asked for (W1).
+    fn refuse_unknown(&mut self, index: usize, error: &FrameError) {
+        let about_type = matches!(error.code, ErrorCode::UnknownType | ErrorCode::Malformed);
+        if about_type && error.id.is_none() && self.endpoint(index).on_unknown == OnUnknown::Silent {
+            self.tally.invalid(Invalid::of(error.code));
+        } else {
+            self.refuse(index, error);
+        }
+    }
+}
+
+/// A refusal before it is known whom it answers.
+struct Refusal {
+    code: ErrorCode,
+    text: &'static str,
+    /// Told only to a peer that asked under an id.
+    silent: bool,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, text: &'static str) -> Self {
+        Self { code, text, silent: false }
+    }
+
+    fn error(&self, id: Option<RequestId>) -> FrameError {
+        let message = if self.silent && id.is_none() { "" } else { self.text };
+        FrameError { code: self.code, message: message.into(), id, topic: None }
+    }
+
+    fn tell(self, id: Option<RequestId>, topic: Option<Topic>) -> Result<(), FrameError> {
+        Err(FrameError { topic, ..self.error(id) })
+    }
+}
+
+fn frame_type(frame: &ClientFrame) -> FrameType {
+    match frame {
+        ClientFrame::Subscribe { .. } => FrameType::Subscribe,
+        ClientFrame::Unsubscribe { .. } => FrameType::Unsubscribe,
+        ClientFrame::Publish { .. } => FrameType::Publish,
+        ClientFrame::History { .. } => FrameType::History,
+        ClientFrame::Presence { .. } => FrameType::Presence,
+        ClientFrame::Resume { .. } => FrameType::Resume,
+        ClientFrame::Auth { .. } => FrameType::Auth,
+        ClientFrame::Hello => FrameType::Hello,
+        ClientFrame::Ping => FrameType::Ping,
+    }
+}

@@ -1,0 +1,263 @@
+//! Publications into outboxes, outboxes onto sockets.
+
+use bytes::Bytes;
+use dunlin_protocol::{CloseCode, Envelope, json};
+use smallvec::SmallVec;
+
+use super::effect::{PeerKey, Tag};
+use super::moment::Moment;
+use super::outbox::{Piece, Write};
+use super::peer::Stage;
+use super::tally::{Limit, Slow as Action};
+use super::{Alarm, Hub};
+use crate::config::Slow;
+use crate::publication::{DIALECTS, Dialect, Publication};
+use crate::wire::{self, Opcode};
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrote {
+    /// The socket took so many bytes, at least one.
+    Bytes(usize),
+    /// It takes no more now; [`Hub::flush_one`] is called when it does.
+    Blocked,
+}
+
+impl Hub {
+    /// A publication for the audience of a topic. Peers in a topic listed before it are served from that
+    /// topic's copy (T4); the publisher is left out unless it asked for its own (T2).
+    pub fn deliver(&mut self, tag: Tag, publication: &Publication) {
+        let Some(topic) = self.topics.find(tag) else { return };
+        let excluded = self.excluded(&publication.envelope);
+        let earlier = self.earlier_topics(topic, publication);
+        let slow = self.topics[topic].slow;
+        let audience = std::mem::take(&mut self.topics[topic].audience);
+        let mut pieces = [const { None }; DIALECTS];
+        let mut delivered = 0;
+        for &index in &audience {
+            let served = !earlier.is_empty()
+                && earlier.iter().any(|each| self.peers[index as usize].subscribes(*each));
+            if Some(index) != excluded && !served {
+                delivered += u64::from(self.hand_over(index, publication, &mut pieces, slow));
+            }
+        }
+        self.topics[topic].audience = audience;
+        self.note_delivered(publication, delivered);
+    }
+
+    /// A publication without a topic, for everybody in a namespace.
+    pub fn deliver_to_all(&mut self, tag: Tag, publication: &Publication) {
+        let Some(namespace) = self.namespaces.find(tag) else { return };
+        let excluded = self.excluded(&publication.envelope);
+        let members = std::mem::take(&mut self.namespaces[namespace].members);
+        let mut pieces = [const { None }; DIALECTS];
+        let mut delivered = 0;
+        for &index in &members {
+            if Some(index) != excluded && self.peers[index as usize].stage == Stage::Open {
+                delivered += u64::from(self.hand_over(index, publication, &mut pieces, Slow::Close));
+            }
+        }
+        self.namespaces[namespace].members = members;
+        self.note_delivered(publication, delivered);
+    }
+
+    #[inline]
+    fn hand_over(
+        &mut self,
+        index: u32,
+        publication: &Publication,
+        pieces: &mut [Option<Piece>; DIALECTS],
+        slow: Slow,
+    ) -> bool {
+        let outbox = &mut self.outboxes[index as usize];
+        let dialect = outbox.dialect;
+        let turn = &mut self.turn;
+        let piece = pieces[dialect as usize].get_or_insert_with(|| turn.take_in(publication.frame(dialect)));
+        if outbox.owed() + piece.len() > self.settings.limits.outbox {
+            self.fall_behind(index, slow);
+            return false;
+        }
+        outbox.push(piece);
+        self.owed += piece.len();
+        if !outbox.dirty {
+            outbox.dirty = true;
+            self.dirty.push(index);
+        }
+        true
+    }
+
+    fn note_delivered(&mut self, publication: &Publication, delivered: u64) {
+        if delivered > 0 {
+            self.tally.deliveries += delivered;
+            self.tally.delivered.push((publication.envelope.at_us, delivered));
+        }
+    }
+
+    /// Who published it, if that peer is here and is not to hear it.
+    fn excluded(&self, envelope: &Envelope) -> Option<u32> {
+        let origin = envelope.origin.filter(|_| !envelope.echo)?;
+        self.find(origin).map(|peer| peer.index)
+    }
+
+    fn earlier_topics(&self, topic: usize, publication: &Publication) -> SmallVec<[usize; 4]> {
+        let topics = &self.namespaces[self.topics[topic].namespace].topics;
+        publication.earlier_topics().iter().filter_map(|name| topics.get(name).copied()).collect()
+    }
+
+    /// A peer owes us too much attention (H6).
+    #[cold]
+    fn fall_behind(&mut self, index: u32, slow: Slow) {
+        self.tally.limited(Limit::Outbox);
+        match slow {
+            Slow::Drop => self.tally.slow(Action::Drop),
+            Slow::Close => self.overflowed.push(index),
+        }
+    }
+
+    /// Closes the peers whose outboxes overflowed, and the slowest while the shard owes too much. Comes once
+    /// a turn, before the effects are taken.
+    pub fn shed(&mut self, now: Moment) {
+        for index in std::mem::take(&mut self.overflowed) {
+            self.close_slow(now, index as usize);
+        }
+        while self.owed > self.settings.outbox_total {
+            let staying = self.peers.iter().filter(|(_, peer)| !matches!(peer.stage, Stage::Closing(_)));
+            let Some((slowest, _)) = staying.max_by_key(|(index, _)| self.outboxes[*index].owed()) else {
+                return;
+            };
+            self.tally.limited(Limit::OutboxTotal);
+            self.close_slow(now, slowest);
+        }
+    }
+
+    /// The peer is sent no more than the rest of the frame under way, and a Close.
+    fn close_slow(&mut self, now: Moment, index: usize) {
+        let Some(peer) = self.peers.get(index).filter(|peer| !matches!(peer.stage, Stage::Closing(_))) else {
+            return;
+        };
+        let key = peer.key(index);
+        self.owed -= self.outboxes[index].cut(&self.turn);
+        self.tally.slow(Action::Close);
+        self.close(now, key, CloseCode::OVERLOADED, "too slow: its outbox is full");
+    }
+
+    /// Whole frames for one peer, as `write` appends them. A peer that left is sent nothing.
+    pub(super) fn send_bytes(&mut self, index: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        if matches!(self.peers[index].stage, Stage::Closing(_)) {
+            return;
+        }
+        let piece = self.turn.write_in(write);
+        if self.outboxes[index].owed() + piece.len() > self.settings.limits.outbox {
+            return self.fall_behind(index as u32, Slow::Close);
+        }
+        self.owe(index, &piece);
+    }
+
+    /// Whole control frames that the transport has for a peer: pongs and Close, also while it closes.
+    pub fn send_control(&mut self, key: PeerKey, frames: &[u8]) {
+        if let Some(index) = self.peer(key).filter(|_| !frames.is_empty()) {
+            let piece = self.turn.copy_in(frames);
+            self.owe(index, &piece);
+            if self.outboxes[index].owed() > self.settings.limits.outbox {
+                self.fall_behind(index as u32, Slow::Close);
+            }
+        }
+    }
+
+    fn owe(&mut self, index: usize, piece: &Piece) {
+        let outbox = &mut self.outboxes[index];
+        outbox.push(piece);
+        self.owed += piece.len();
+        if !outbox.dirty {
+            outbox.dirty = true;
+            self.dirty.push(index as u32);
+        }
+    }
+
+    /// Puts a ping into the outbox (H1).
+    pub(super) fn ping(&mut self, index: usize) {
+        self.send_bytes(index, |out| wire::append(out, Opcode::Ping, &[]));
+    }
+
+    /// Writes all outboxes that something was put into, each as far as its socket goes, and ends the turn.
+    pub fn flush(&mut self, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            let index = index as usize;
+            self.outboxes[index].dirty = false;
+            self.write_out(index, &mut write);
+            self.outboxes[index].settle(&self.turn);
+        }
+        self.dirty = dirty;
+        self.turn.clear();
+    }
+
+    /// A socket that was blocked takes bytes again.
+    pub fn flush_one(&mut self, key: PeerKey, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
+        if let Some(index) = self.peer(key) {
+            self.write_out(index, &mut write);
+        }
+    }
+
+    fn write_out(&mut self, index: usize, write: &mut impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
+        let key = self.peers[index].key(index);
+        let outbox = &mut self.outboxes[index];
+        loop {
+            let Some(next) = outbox.next_write(&self.turn, &mut self.gather) else { return };
+            let Wrote::Bytes(count) = write(key, &next) else { return };
+            drop(next);
+            outbox.advance(count);
+            self.owed -= count;
+            self.tally.bytes_sent += count as u64;
+        }
+    }
+
+    /// Bytes owed to one peer.
+    pub fn owed_to(&self, key: PeerKey) -> usize {
+        self.peer(key).map_or(0, |index| self.outboxes[index].owed())
+    }
+
+    /// Tells a newcomer how many users there are (C1).
+    pub(super) fn tell_users_at_once(&mut self, index: usize, topic: usize) {
+        let namespace = self.topics[topic].namespace;
+        if let Some(users) = self.namespaces[namespace].users_for_newcomer() {
+            self.peers[index].told_users = users as u32;
+            let frame = self.users_frame(self.outboxes[index].dialect, users);
+            self.send_bytes(index, |out| out.extend_from_slice(&frame));
+        }
+    }
+
+    /// Sets the alarm for the namespace's next announcement, if there is something to announce.
+    pub(super) fn plan_announcement(&mut self, namespace: usize) {
+        let interval = self.settings.session.interval;
+        if let Some(at) = self.namespaces[namespace].next_announcement(interval) {
+            self.wheel.schedule(at, Alarm::Namespace(self.namespaces.tag(namespace)));
+        }
+    }
+
+    /// Tells all who were not told yet how many users there are.
+    pub(super) fn announce_users(&mut self, now: Moment, namespace: usize) {
+        let Some(users) = self.namespaces[namespace].announce(now) else { return };
+        let session = self.settings.session.topic.as_ref();
+        let topic = session.and_then(|name| self.namespaces[namespace].topics.get(name).copied());
+        let Some(topic) = topic else { return };
+        for place in 0..self.topics[topic].audience.len() {
+            let index = self.topics[topic].audience[place] as usize;
+            if self.peers[index].told_users != users as u32 {
+                self.peers[index].told_users = users as u32;
+                let frame = self.users_frame(self.outboxes[index].dialect, users);
+                self.send_bytes(index, |out| out.extend_from_slice(&frame));
+            }
+        }
+    }
+
+    fn users_frame(&self, dialect: Dialect, users: u64) -> Bytes {
+        let payload = json::session(users);
+        match (&self.settings.session.topic, dialect) {
+            (Some(topic), Dialect::Plain | Dialect::JsonV1) => {
+                wire::text(64, |out| json::publication(out, topic.as_str(), &payload, None))
+            }
+            _ => wire::frame(Opcode::Text, &payload.bytes),
+        }
+    }
+}

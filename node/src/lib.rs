@@ -1,0 +1,22 @@
+//! Dunlin: a pub/sub cluster for browsers.
+//!
+//! A node accepts WebSocket peers and relays what they publish to all who subscribe, on every node. The
+//! binary `dunlin` is a thin `main` over this crate; ARCHITECTURE.md at the repository's root is its map.
+
+pub mod admission;
+pub mod api;
+pub mod broker;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod exit;
+pub mod hub;
+pub mod lifecycle;
+pub mod metrics;
+pub mod pages;
+pub mod publication;
+pub mod shard;
+pub mod telemetry;
+pub mod transport;
+pub mod wire;

@@ -1,0 +1,200 @@
+//! A node from its first port to its last peer: everything is bound before anything starts.
+
+mod listen;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use dunlin_protocol::Incarnation;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::listen::BindError;
+
+use crate::admission::Admission;
+use crate::broker::{Broker, MemoryBroker};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::hub::Settings;
+use crate::metrics::Metrics;
+use crate::shard::{self, Common, Request, Snapshot};
+use crate::transport::tls::{self, TlsError};
+use crate::{api, pages};
+
+/// How long a shard may take to say how it is.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Requests that may wait for a shard.
+const REQUESTS_MAX: usize = 64;
+
+/// Why a node can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port can't be had: exit 71 if it is in use.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificate can't be used: exit 64.
+    #[error("tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The system refuses what a node needs.
+    #[error("the system refuses {what}: {error}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its answer.
+        error: std::io::Error,
+    },
+}
+
+/// A node whose ports are bound and whose shards run.
+pub struct Node {
+    /// Where peers connect.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub internal: SocketAddr,
+    /// Its name, and the life it has until it ends.
+    pub incarnation: Incarnation,
+    /// The name of its broker.
+    pub broker: &'static str,
+    shards: Arc<Shards>,
+    internal_listener: tokio::net::TcpListener,
+}
+
+/// The node's shards, as seen from outside.
+pub struct Shards {
+    common: Arc<Common>,
+    requests: Vec<mpsc::Sender<Request>>,
+}
+
+impl Node {
+    /// Binds both listeners, then starts the shards.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        listen::raise_descriptor_limit();
+        let count = config.shards.count();
+        let (listen, listeners) = listen::bind_shared(config.listen, count, "--listen")?;
+        let internal_listener = listen::bind(config.internal, "--internal")?;
+        let internal = internal_listener.local_addr().map_err(system("a port's address"))?;
+        let internal_listener =
+            tokio::net::TcpListener::from_std(internal_listener).map_err(system("a listener"))?;
+        let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let incarnation = Incarnation(random()?);
+        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::default());
+        let common = Arc::new(Common {
+            clock: Clock::start(),
+            admission: Admission::new(config.limits.clone()),
+            metrics: Arc::new(Metrics::new(config.metrics.namespaces.clone())),
+            tls: acceptor,
+            pages: config.demo.then(pages::demo),
+            draining: AtomicBool::new(false),
+            settings: Arc::new(settings(config, incarnation, count)),
+            broker: broker.clone(),
+        });
+        let mut requests = Vec::with_capacity(count);
+        for (number, listener) in listeners.into_iter().enumerate() {
+            requests.push(start_shard(number, common.clone(), listener)?);
+        }
+        let shards = Arc::new(Shards { common, requests });
+        Ok(Self { listen, internal, incarnation, broker: broker.name(), shards, internal_listener })
+    }
+
+    /// Serves operators until `stop` resolves, then drains within the time it names; a further signal from
+    /// `again` stops at once. True if every peer left in time.
+    pub async fn run(self, stop: impl Future<Output = Duration>, again: impl Future<Output = ()>) -> bool {
+        let server = axum::serve(self.internal_listener, api::router(self.shards.clone()));
+        let serving = tokio::spawn(server.into_future());
+        let within = stop.await;
+        tracing::info!("draining");
+        let drained = tokio::select! {
+            drained = self.shards.drain(within) => drained,
+            () = again => false,
+        };
+        serving.abort();
+        drained
+    }
+}
+
+impl Shards {
+    /// How things stand on every shard; none if one does not answer in time.
+    pub async fn snapshots(&self) -> Option<Vec<Snapshot>> {
+        let mut answers = Vec::with_capacity(self.requests.len());
+        for shard in &self.requests {
+            let (answer, answered) = oneshot::channel();
+            shard.try_send(Request::Snapshot(answer)).ok()?;
+            answers.push(answered);
+        }
+        let mut snapshots = Vec::with_capacity(answers.len());
+        for answered in answers {
+            snapshots.push(tokio::time::timeout(ANSWER_TIME, answered).await.ok()?.ok()?);
+        }
+        Some(snapshots)
+    }
+
+    /// The node's counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.common.metrics
+    }
+
+    /// Whether the node is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.common.draining.load(Ordering::Relaxed)
+    }
+
+    /// Closes all peers within the given time; true if none was left before its end.
+    async fn drain(&self, within: Duration) -> bool {
+        self.common.draining.store(true, Ordering::Relaxed);
+        let mut leaving = Vec::new();
+        for shard in &self.requests {
+            let (done, gone) = oneshot::channel();
+            if shard.send(Request::Drain(within, done)).await.is_ok() {
+                leaving.push(gone);
+            }
+        }
+        let all = async {
+            for gone in leaving {
+                // A shard that ended has no peers.
+                let _ = gone.await;
+            }
+        };
+        tokio::time::timeout(within, all).await.is_ok()
+    }
+}
+
+fn settings(config: Config, incarnation: Incarnation, shards: usize) -> Settings {
+    Settings {
+        outbox_total: config.limits.outbox_total.bytes() / shards,
+        endpoints: config.endpoints,
+        limits: config.limits,
+        session: config.session,
+        topics: config.topics,
+        node: incarnation.to_string(),
+        incarnation,
+    }
+}
+
+fn start_shard(
+    number: usize,
+    common: Arc<Common>,
+    listener: std::net::TcpListener,
+) -> Result<mpsc::Sender<Request>, StartError> {
+    let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+    let seed = random()?;
+    let run = move || {
+        if let Err(error) = shard::run(common, listener, receiver, seed) {
+            // A shard's peers can't be served by another one.
+            tracing::error!(%error, shard = number, "a shard ended");
+            std::process::exit(crate::exit::BUG);
+        }
+    };
+    thread::Builder::new().name(format!("shard-{number}")).spawn(run).map_err(system("a thread"))?;
+    Ok(requests)
+}
+
+/// 64 bits nobody can guess.
+fn random() -> Result<u64, StartError> {
+    getrandom::u64().map_err(|error| StartError::System { what: "random bits", error: std::io::Error::other(error.to_string()) })
+}
+
+fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+    move |error| StartError::System { what, error }
+}

@@ -1,0 +1,170 @@
+//! A shard's state: its hub and its peers' connections, and what one turn does with them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+use dunlin_protocol::{CloseCode, Namespace};
+
+use super::connection::Connection;
+use super::{Common, Snapshot};
+use crate::broker::{Command, Event};
+use crate::hub::{Effect, Hub, PeerKey, Tally, Wrote};
+
+/// Bytes of publications one turn takes in before it flushes: far below what an outbox may hold.
+const TURN_BYTES: usize = 256 * 1024;
+/// What one read takes from a socket at most, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+
+pub(super) struct Core {
+    pub(super) hub: Hub,
+    /// By the peers' index.
+    pub(super) connections: Vec<Option<Box<Connection>>>,
+    /// Connections that only wait for their outbox to empty.
+    pub(super) ending: Vec<PeerKey>,
+    /// Room to read into, shared by all peers.
+    pub(super) scratch: Box<[u8]>,
+    /// Room for control frames on their way to an outbox.
+    pub(super) replies: Vec<u8>,
+    effects: Vec<Effect>,
+    commands: Vec<Command>,
+    events: VecDeque<Event>,
+    tally: Tally,
+}
+
+impl Core {
+    pub(super) fn new(hub: Hub) -> Self {
+        Self {
+            hub,
+            connections: Vec::new(),
+            ending: Vec::new(),
+            scratch: vec![0; READ_BYTES].into(),
+            replies: Vec::new(),
+            effects: Vec::new(),
+            commands: Vec::new(),
+            events: VecDeque::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Does all that waits: deadlines, effects, the broker's events; then writes every outbox once. Says
+    /// whether there is more to do.
+    pub(super) fn turn(&mut self, shard: usize, common: &Common) -> bool {
+        let now = common.clock.now();
+        self.hub.timeout(now);
+        self.hub.shed(now);
+        self.carry_out(shard, common);
+        if self.events.is_empty() {
+            common.broker.collect(shard, &mut self.events);
+        }
+        self.take_in();
+        self.hub.shed(now);
+        self.carry_out(shard, common);
+        self.flush();
+        self.wake_ended();
+        self.hub.take_tally(&mut self.tally);
+        common.metrics.absorb(&mut self.tally, common.clock.now());
+        !self.events.is_empty() || self.hub.has_work()
+    }
+
+    /// Does what the hub wants done.
+    fn carry_out(&mut self, shard: usize, common: &Common) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.hub.take_effects(&mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Join { tag, namespace, topic } => {
+                    self.commands.push(Command::Join(tag, namespace, topic))
+                }
+                Effect::Leave { tag, namespace, topic } => {
+                    self.commands.push(Command::Leave(tag, namespace, topic))
+                }
+                Effect::Count { tag, namespace, peers } => {
+                    self.commands.push(Command::Count(tag, namespace, peers))
+                }
+                Effect::Publish { ticket, envelope } => {
+                    self.commands.push(Command::Publish(ticket, envelope))
+                }
+                Effect::Opened(peer) => self.wake(peer),
+                Effect::Close { peer, code, reason } => self.close(peer, code, reason),
+                Effect::Terminate(peer) => self.terminate(peer),
+            }
+        }
+        self.effects = effects;
+        common.broker.submit(shard, &mut self.commands);
+    }
+
+    /// Takes in what the broker has, as much as one turn may.
+    fn take_in(&mut self) {
+        while self.hub.turn_bytes() < TURN_BYTES {
+            match self.events.pop_front() {
+                Some(Event::Publication(tag, publication)) => self.hub.deliver(tag, &publication),
+                Some(Event::Broadcast(tag, publication)) => self.hub.deliver_to_all(tag, &publication),
+                Some(Event::Joined(tag)) => self.hub.joined(tag),
+                Some(Event::Counted(tag, elsewhere)) => self.hub.counted(tag, elsewhere),
+                Some(Event::Settled(ticket, outcome)) => self.hub.settled(ticket, outcome),
+                None => return,
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let connections = &mut self.connections;
+        self.hub.flush(|peer, write| match connections.get_mut(peer.index as usize) {
+            Some(Some(connection)) => connection.write(write),
+            _ => Wrote::Blocked,
+        });
+    }
+
+    fn close(&mut self, peer: PeerKey, code: CloseCode, reason: &str) {
+        let Self { hub, connections, replies, .. } = self;
+        if let Some(Some(connection)) = connections.get_mut(peer.index as usize) {
+            replies.clear();
+            connection.close(code, reason, replies);
+            hub.send_control(peer, replies);
+        }
+    }
+
+    fn terminate(&mut self, peer: PeerKey) {
+        if let Some(Some(connection)) = self.connections.get_mut(peer.index as usize) {
+            connection.abandon();
+        }
+    }
+
+    fn wake(&mut self, peer: PeerKey) {
+        if let Some(Some(connection)) = self.connections.get_mut(peer.index as usize) {
+            connection.wake();
+        }
+    }
+
+    /// Wakes the connections whose last bytes have been written.
+    fn wake_ended(&mut self) {
+        let Self { hub, connections, ending, .. } = self;
+        ending.retain(|peer| {
+            let Some(Some(connection)) = connections.get_mut(peer.index as usize) else { return false };
+            let empty = hub.owed_to(*peer) == 0;
+            if empty {
+                connection.wake();
+            }
+            !empty
+        });
+    }
+
+    pub(super) fn connections_are_gone(&self) -> bool {
+        self.connections.iter().all(Option::is_none)
+    }
+
+    pub(super) fn snapshot(&self, named: &[Namespace]) -> Snapshot {
+        Snapshot {
+            named_peers: named.iter().map(|name| self.hub.peers_in(name.as_str())).collect(),
+            peers: self.hub.peer_count(),
+            subscriptions: self.hub.subscription_count(),
+            topics: self.hub.topic_count(),
+            owed: self.hub.owed(),
+        }
+    }
+}
+
+/// Whether the node is leaving.
+pub(super) fn is_draining(common: &Common) -> bool {
+    common.draining.load(Ordering::Relaxed)
+}

@@ -1,0 +1,227 @@
+//! The bytes on the wire are a contract: each file in `golden/` is one frame, and a changed byte fails here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bytes::Bytes;
+use dunlin_protocol::{
+    ClientFrame, Envelope, ErrorCode, GapReason, Incarnation, Kind, Namespace, Payload, PeerId,
+    PublicationId, Recipients, Request, RequestId, ResumeTopic, ServerFrame, Topic, json,
+};
+
+/// The directory, and what of it was compared.
+#[derive(Default)]
+struct Golden {
+    compared: BTreeSet<String>,
+}
+
+impl Golden {
+    /// A file's bytes without the newline at its end.
+    fn read(&mut self, name: &str) -> Vec<u8> {
+        self.compared.insert(name.to_owned());
+        let mut bytes =
+            std::fs::read(directory().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(bytes.pop(), Some(b'\n'), "{name}");
+        bytes
+    }
+
+    fn written(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = Vec::new();
+        write(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&self.read(name)), "{name}");
+    }
+
+    fn frame(&mut self, name: &str, frame: ServerFrame<'_>) {
+        self.written(name, |out| json::frame(out, &frame));
+    }
+
+    fn decoded(&mut self, name: &str, id: impl Into<Option<RequestId>>, frame: ClientFrame) {
+        let id = id.into();
+        let text = Bytes::from(self.read(name));
+        assert_eq!(json::decode(&text), Ok(Request { id, frame }), "{name}");
+    }
+
+    fn envelope(&mut self, name: &str, envelope: &Envelope) {
+        let mut out = Vec::new();
+        envelope.encode(&mut out);
+        assert_eq!(hex(&out), String::from_utf8_lossy(&self.read(name)), "{name}");
+        assert_eq!(Envelope::decode(out.into()).unwrap(), *envelope, "{name}");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn directory() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"))
+}
+
+fn topic(text: &str) -> Topic {
+    Topic::parse(text).unwrap()
+}
+
+fn publish(to: Recipients, payload: Payload) -> ClientFrame {
+    ClientFrame::Publish { to, payload, echo: None, key: None }
+}
+
+fn to_chat() -> Recipients {
+    Recipients::Topic(topic("chat"))
+}
+
+fn binary() -> Payload {
+    Payload::binary(vec![0, 255, 16])
+}
+
+/// White space and digits as a publisher wrote them.
+fn verbatim() -> Payload {
+    Payload::json(r#"{"text": "hi", "n":1.50}"#)
+}
+
+fn peer() -> PeerId {
+    PeerId::new(Incarnation(3), 2)
+}
+
+#[test]
+fn every_frame_and_envelope_has_the_golden_bytes() {
+    let mut golden = Golden::default();
+    publish_frames(&mut golden);
+    other_client_frames(&mut golden);
+    publications(&mut golden);
+    server_frames(&mut golden);
+    envelopes(&mut golden);
+    let files = std::fs::read_dir(directory()).unwrap();
+    let files: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(files, golden.compared, "a file nobody compares proves nothing");
+}
+
+fn publish_frames(golden: &mut Golden) {
+    let all =
+        ClientFrame::Publish { to: to_chat(), payload: verbatim(), echo: Some(true), key: Some("k1".into()) };
+    golden.decoded("client-publish.json", RequestId::Number(-7), all);
+    golden.decoded("client-publish-plain.json", None, publish(to_chat(), Payload::json(r#""hi""#)));
+    let topics = Recipients::Topics(vec![topic("b"), topic("a")]);
+    golden.decoded("client-publish-topics.json", None, publish(topics, Payload::json("0")));
+    golden.decoded(
+        "client-publish-rooms.json",
+        None,
+        publish(Recipients::Topics(vec![]), Payload::json("false")),
+    );
+    golden.decoded("client-publish-binary.json", None, publish(to_chat(), binary()));
+    golden.decoded("client-broadcast.json", None, publish(Recipients::Namespace, Payload::null()));
+}
+
+fn other_client_frames(golden: &mut Golden) {
+    let chat = topic("chat");
+    let since: Option<Box<str>> = Some("AQID".into());
+    let subscribe = |since, replay, presence, token| ClientFrame::Subscribe {
+        topic: topic("chat"),
+        since,
+        replay,
+        presence,
+        token,
+    };
+    let full = subscribe(since.clone(), Some(10), true, Some("eyJ.e30.sig".into()));
+    golden.decoded("client-subscribe.json", RequestId::Number(1), full);
+    golden.decoded("client-subscribe-plain.json", None, subscribe(None, None, false, None));
+    let unsubscribe = ClientFrame::Unsubscribe { topic: chat.clone() };
+    golden.decoded("client-unsubscribe.json", RequestId::Text("u-1".into()), unsubscribe);
+    let history = ClientFrame::History {
+        topic: chat.clone(),
+        since: since.clone(),
+        before: Some("AQIE".into()),
+        limit: 100,
+    };
+    golden.decoded("client-history.json", RequestId::Number(2), history);
+    let info = Some(Payload::json(r#"{"mood":"calm"}"#));
+    let presence =
+        ClientFrame::Presence { topic: chat.clone(), info, after: Some("m9".into()), limit: Some(50) };
+    golden.decoded("client-presence.json", RequestId::Number(3), presence);
+    let topics = vec![ResumeTopic { topic: chat, since }, ResumeTopic { topic: topic("news"), since: None }];
+    golden.decoded(
+        "client-resume.json",
+        RequestId::Number(4),
+        ClientFrame::Resume { grant: "g1".into(), topics },
+    );
+    golden.decoded(
+        "client-auth.json",
+        RequestId::Number(5),
+        ClientFrame::Auth { token: "eyJ.e30.sig".into() },
+    );
+    golden.decoded("client-hello.json", RequestId::Number(6), ClientFrame::Hello);
+    golden.decoded("client-ping.json", RequestId::Number(7), ClientFrame::Ping);
+}
+
+fn publications(golden: &mut Golden) {
+    let mut publication = |name, topic: &str, payload: Payload, cursor: Option<&str>| {
+        golden.written(name, |out| json::publication(out, topic, &payload, cursor));
+    };
+    publication("publication-json.json", "chat", verbatim(), None);
+    publication("publication-null.json", "chat", Payload::null(), None);
+    publication("publication-cursor.json", "chat", Payload::json("[1]"), Some("AQID"));
+    let text = Payload::text("line\nquote \" tab\t bell\u{7} del\u{7f}");
+    publication("publication-text.json", "say \"hi\" \\ ä🐦", text, None);
+    publication("publication-binary.json", "chat", binary(), None);
+    golden.written("message-json.json", |out| json::message(out, &Payload::json("[1,2]")));
+    golden.written("message-text.json", |out| json::message(out, &Payload::text("hi")));
+    golden.written("message-binary.json", |out| json::message(out, &binary()));
+    golden.written("alone-json.json", |out| json::payload_alone(out, &verbatim()));
+    golden.written("alone-text.json", |out| json::payload_alone(out, &Payload::text("say \"hi\"")));
+    golden.written("session.json", |out| json::payload_alone(out, &json::session(3)));
+}
+
+fn server_frames(golden: &mut Golden) {
+    let (one, text, six) = (RequestId::Number(1), RequestId::Text("u-1".into()), RequestId::Number(6));
+    let (chat, payload, binary) = (topic("chat"), Payload::json(r#"{"a":1}"#), binary());
+    let welcome = |user| ServerFrame::Welcome { peer: peer(), node: "n1", ping_ms: 25_000, user };
+    golden.frame("server-welcome.json", welcome(None));
+    golden.frame("server-welcome-user.json", welcome(Some("alice")));
+    golden.frame("server-ok.json", ServerFrame::Ok { id: &one, topic: None, payload: None, local: false });
+    let all = ServerFrame::Ok { id: &text, topic: Some(&chat), payload: Some(&payload), local: true };
+    golden.frame("server-ok-all.json", all);
+    let bytes = ServerFrame::Ok { id: &one, topic: None, payload: Some(&binary), local: false };
+    golden.frame("server-ok-binary.json", bytes);
+    let namespace = Namespace::parse("/_ws").unwrap();
+    let (session, none) = ([topic("session"), chat.clone()], []);
+    let hello = |user, topics| ServerFrame::Hello {
+        id: &six,
+        peer: peer(),
+        user,
+        node: "n1",
+        namespace: &namespace,
+        topics,
+    };
+    golden.frame("server-hello.json", hello(Some("alice"), &session));
+    golden.frame("server-hello-anonymous.json", hello(None, &none));
+    let error = "type \"x\" is unknown";
+    let bare = ServerFrame::Error { code: ErrorCode::UnknownType, error, id: None, topic: None };
+    golden.frame("server-error.json", bare);
+    let id = RequestId::Number(-7);
+    let full =
+        ServerFrame::Error { code: ErrorCode::Forbidden, error: "no", id: Some(&id), topic: Some(&chat) };
+    golden.frame("server-error-all.json", full);
+    for reason in [GapReason::Forked, GapReason::Lost, GapReason::Link, GapReason::Slow, GapReason::Reset] {
+        let name = format!("server-gap-{}.json", reason.as_str());
+        golden.frame(&name, ServerFrame::Gap { topic: &chat, reason });
+    }
+}
+
+fn envelopes(golden: &mut Golden) {
+    let relayed = Envelope {
+        id: PublicationId { incarnation: Incarnation(3), lane: 1, sequence: 258 },
+        origin: Some(peer()),
+        echo: true,
+        at_us: 1_700_000_000_000_000,
+        namespace: Namespace::parse("/_ws").unwrap(),
+        to: to_chat(),
+        payload: verbatim(),
+    };
+    golden.envelope("envelope-topic.hex", &relayed);
+    let to = Recipients::Topics(vec![topic("b"), topic("ä")]);
+    let text = Envelope { to, payload: Payload::text("hi"), ..relayed.clone() };
+    golden.envelope("envelope-topics.hex", &text);
+    let empty = Payload { kind: Kind::Binary, bytes: Bytes::new() };
+    let to = Recipients::Namespace;
+    let server = Envelope { origin: None, echo: false, at_us: 0, to, payload: empty, ..relayed };
+    golden.envelope("envelope-broadcast.hex", &server);
+}
