@@ -4,11 +4,14 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use dunlin_loadtest::{
     clock::{self, SECOND},
     fleet::{Fleet, Listener, Next, Peer},
+    process::Server,
+    scenario::{Answers, Topics, idle, stage::Cast},
     target::Target,
 };
 
@@ -37,11 +40,16 @@ impl Listener for Heard {
     }
 }
 
-/// Runs the script for one server, and one peer against it until its connection is over.
-fn play(script: impl FnOnce(TcpListener) + Send + 'static) -> (Heard, Fleet) {
+/// Runs the script for one server.
+fn serve(script: impl FnOnce(TcpListener) + Send + 'static) -> (Target, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = Target::parse(&format!("ws://{}/", listener.local_addr().unwrap())).unwrap();
-    let server: JoinHandle<()> = thread::spawn(move || script(listener));
+    (target, thread::spawn(move || script(listener)))
+}
+
+/// Runs the script, and one peer against it until its connection is over.
+fn play(script: impl FnOnce(TcpListener) + Send + 'static) -> (Heard, Fleet) {
+    let (target, server) = serve(script);
     let mut fleet = Fleet::new(target, 1).unwrap();
     let mut heard = Heard::default();
     fleet.add(1);
@@ -67,19 +75,33 @@ fn upgrade(listener: &TcpListener, answer: &[u8]) -> TcpStream {
     socket
 }
 
-/// Reads a masked frame with a body of two bytes.
-fn read_frame(socket: &mut TcpStream) -> (u8, [u8; 2]) {
-    let mut frame = [0; 8];
-    socket.read_exact(&mut frame).unwrap();
-    assert_eq!(frame[1], 0x82);
-    (frame[0], [frame[6] ^ frame[2], frame[7] ^ frame[3]])
+/// Reads a short masked frame: its first byte and its body.
+fn read_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 6];
+    socket.read_exact(&mut head).unwrap();
+    let mut body = vec![0; usize::from(head[1] & 0x7f)];
+    socket.read_exact(&mut body).unwrap();
+    (head[0], body.iter().zip(head[2..].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect())
+}
+
+fn cast(target: Target) -> Cast {
+    Cast {
+        target,
+        server: Some(Server::new(std::process::id())),
+        topics: Topics { prefix: "t".to_owned(), count: 1 },
+        peers: 1,
+        publishers: 0,
+        size: 0,
+        concurrency: 1,
+        answers: Answers::Ok,
+    }
 }
 
 #[test]
 fn a_ping_is_answered_and_a_close_is_returned() {
     let (heard, _) = play(|listener| {
         let mut socket = upgrade(&listener, &[OPEN, &[0x81, 2, b'o', b'k', 0x89, 2, b'h', b'i']].concat());
-        assert_eq!(read_frame(&mut socket), (0x8a, *b"hi"));
+        assert_eq!(read_frame(&mut socket), (0x8a, b"hi".to_vec()));
         socket.write_all(&[0x88, 2, 0x03, 0xe9]).unwrap();
         assert_eq!(read_frame(&mut socket).0, 0x88);
     });
@@ -95,4 +117,30 @@ fn a_refused_upgrade_is_tried_again_and_counted() {
     });
     assert_eq!((fleet.tally().retried, fleet.tally().opened), (1, 1));
     assert_eq!(heard.codes, [1006], "the server hung up without a Close frame");
+}
+
+#[test]
+fn a_subscription_has_taken_effect_when_its_id_is_answered() {
+    let (target, server) = serve(|listener| {
+        let mut socket = upgrade(&listener, OPEN);
+        let (_, body) = read_frame(&mut socket);
+        assert_eq!(body, br#"{"type":"subscribe","topic":"t0000000","id":1}"#);
+        socket.write_all(b"\x81\x14{\"type\":\"ok\",\"id\":1}").unwrap();
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0, "the peer stays until the run is over");
+    });
+    let report = idle::run(cast(target), Duration::ZERO).unwrap();
+    server.join().unwrap();
+    assert_eq!((report.peers, report.closed), (1, 0));
+}
+
+#[test]
+fn an_objection_to_a_subscription_ends_the_run_with_its_text() {
+    let (target, server) = serve(|listener| {
+        let mut socket = upgrade(&listener, OPEN);
+        read_frame(&mut socket);
+        socket.write_all(b"\x81\x1f{\"type\":\"error\",\"code\":\"limit\"}").unwrap();
+    });
+    let error = idle::run(cast(target), Duration::ZERO).unwrap_err();
+    server.join().unwrap();
+    assert!(error.to_string().contains(r#""code":"limit""#), "{error}");
 }

@@ -192,7 +192,10 @@ fn start_shard(
 
 /// 64 bits nobody can guess.
 fn random() -> Result<u64, StartError> {
-    getrandom::u64().map_err(|error| StartError::System { what: "random bits", error: std::io::Error::other(error.to_string()) })
+    getrandom::u64().map_err(|error| StartError::System {
+        what: "random bits",
+        error: std::io::Error::other(error.to_string()),
+    })
 }
 
 fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {

@@ -162,7 +162,7 @@ impl Pattern {
 /// `Some` if the topic begins with the first part, ends with the last and holds the others in order between.
 ///
 /// Empty parts are not compared: an empty text points nowhere, and there the C library's vectorized comparison
-/// was measured at 60 ns instead of 3 (its masked load faults silently).
+/// was measured at 50 ns instead of 2 (AMD EPYC, glibc; an empty text with an address of its own costs 2).
 fn matches_parts(topic: &str, first: &Part, middle: &[Part], last: &Part, scope: &dyn Scope) -> Option<()> {
     let start = first.text(scope)?;
     let rest = if start.is_empty() { topic } else { topic.strip_prefix(&*start)? };

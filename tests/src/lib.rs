@@ -1,1 +1,25 @@
+//! What the tests of the `dunlin` binary stand on: a node as a process, peers on real sockets, and raw bytes
+//! for what no well-behaved client would send.
+//!
+//! **Invariant:** nothing here waits without a deadline, and nothing guesses how long something takes: every
+//! wait is for a condition, and says what was missing when its time is up.
 
+mod chatter;
+mod http;
+mod machine;
+mod node;
+mod patience;
+mod peer;
+mod raw;
+mod scrape;
+mod tls;
+
+pub use self::chatter::{Chatter, Latency};
+pub use self::http::{Answer, get};
+pub use self::machine::raise_descriptor_limit;
+pub use self::node::{Exit, Node, OPEN, run, run_in};
+pub use self::patience::{PATIENCE, soon, until};
+pub use self::peer::{Ended, Peer};
+pub use self::raw::{Raw, frame, upgrade_head};
+pub use self::scrape::Scrape;
+pub use self::tls::{certificate, trusting};

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dunlin_protocol::{Envelope, Namespace, Recipients, Topic};
+use smallvec::{SmallVec, smallvec};
 
 use super::{Broker, Command, Event, Wake};
 use crate::hub::{Tag, Unavailable};
@@ -33,14 +34,10 @@ struct State {
 #[derive(Default)]
 struct Routes {
     topics: HashMap<Topic, Vec<(usize, Tag)>>,
-    members: Vec<Member>,
-}
-
-/// A shard's part of a namespace's peers.
-struct Member {
-    shard: usize,
-    tag: Tag,
-    peers: u64,
+    /// The shards with peers in the namespace.
+    members: Vec<(usize, Tag)>,
+    /// How many peers each of them has.
+    peers: Vec<u64>,
 }
 
 /// What waits for one shard.
@@ -130,22 +127,25 @@ impl State {
         self.forget_if_unused(namespace);
     }
 
-    fn count(&mut self, shard: usize, tag: Tag, namespace: &Namespace, peers: u64) {
-        let members = &mut self.namespaces.entry(namespace.clone()).or_default().members;
-        let known = members.iter().position(|member| (member.shard, member.tag) == (shard, tag));
+    fn count(&mut self, shard: usize, tag: Tag, namespace: &Namespace, count: u64) {
+        let Routes { members, peers, .. } = self.namespaces.entry(namespace.clone()).or_default();
+        let known = members.iter().position(|member| *member == (shard, tag));
         match known {
-            Some(place) if peers == 0 => {
+            Some(place) if count == 0 => {
                 members.swap_remove(place);
+                peers.swap_remove(place);
             }
-            Some(place) => members[place].peers = peers,
-            None if peers == 0 => {}
-            None => members.push(Member { shard, tag, peers }),
+            Some(place) => peers[place] = count,
+            None if count == 0 => {}
+            None => {
+                members.push((shard, tag));
+                peers.push(count);
+            }
         }
-        let total: u64 = members.iter().map(|member| member.peers).sum();
-        for member in members.iter() {
-            if (member.shard, member.tag) != (shard, tag) || known.is_none() {
-                let elsewhere = total - member.peers;
-                self.inboxes[member.shard].push(Event::Counted(member.tag, elsewhere), 0);
+        let total: u64 = peers.iter().sum();
+        for (member, own) in members.iter().zip(peers.iter()) {
+            if *member != (shard, tag) || known.is_none() {
+                self.inboxes[member.0].push(Event::Counted(member.1, total - own), 0);
             }
         }
         self.forget_if_unused(namespace);
@@ -159,24 +159,20 @@ impl State {
     }
 
     fn publish(&mut self, envelope: Envelope) -> Result<(), Unavailable> {
-        let Some(routes) = self.namespaces.get(&envelope.namespace) else { return Ok(()) };
+        let Self { namespaces, inboxes } = self;
+        let Some(routes) = namespaces.get(&envelope.namespace) else { return Ok(()) };
         let cost = envelope.payload.bytes.len() + PUBLICATION_COST;
         let copies = copies(routes, &envelope.to);
-        let shards = || copies.iter().flat_map(|(_, routes)| routes.iter().map(|(shard, _)| *shard));
-        if shards().any(|shard| self.inboxes[shard].bytes + cost > INBOX_MAX) {
+        let room = |(shard, _): &(usize, Tag)| inboxes[*shard].bytes + cost * copies.len() <= INBOX_MAX;
+        if !copies.iter().all(|(_, joined)| joined.iter().all(room)) {
             return Err(Unavailable);
         }
-        let broadcast = matches!(envelope.to, Recipients::Namespace);
-        let last = copies.len().saturating_sub(1);
-        let mut envelope = Some(envelope);
-        for (position, (copy, routes)) in copies.iter().enumerate() {
-            let own = if position == last { envelope.take() } else { envelope.clone() };
-            let Some(own) = own else { break };
-            let publication = Arc::new(Publication::new(own, *copy));
-            for (shard, tag) in routes {
-                let publication = publication.clone();
-                let event = if broadcast { Event::Broadcast } else { Event::Publication };
-                self.inboxes[*shard].push(event(*tag, publication), cost);
+        let event =
+            if matches!(envelope.to, Recipients::Namespace) { Event::Broadcast } else { Event::Publication };
+        for (copy, joined) in copies {
+            let publication = Arc::new(Publication::new(envelope.clone(), copy));
+            for (shard, tag) in joined {
+                inboxes[*shard].push(event(*tag, publication.clone()), cost);
             }
         }
         Ok(())
@@ -195,16 +191,14 @@ impl State {
 }
 
 /// Which copies of a publication there are, and the shards each goes to.
-fn copies(routes: &Routes, to: &Recipients) -> Vec<(usize, Vec<(usize, Tag)>)> {
-    let joined = |topic| routes.topics.get(topic).cloned();
+fn copies<'a>(routes: &'a Routes, to: &Recipients) -> SmallVec<[(usize, &'a [(usize, Tag)]); 1]> {
+    let joined = |topic| routes.topics.get(topic).map(Vec::as_slice);
     match to {
-        Recipients::Namespace => {
-            vec![(0, routes.members.iter().map(|member| (member.shard, member.tag)).collect())]
-        }
-        Recipients::Topic(topic) => joined(topic).map(|routes| (0, routes)).into_iter().collect(),
+        Recipients::Namespace => smallvec![(0, routes.members.as_slice())],
+        Recipients::Topic(topic) => joined(topic).map(|joined| (0, joined)).into_iter().collect(),
         Recipients::Topics(topics) => {
             let copies = topics.iter().enumerate();
-            copies.filter_map(|(copy, topic)| joined(topic).map(|routes| (copy, routes))).collect()
+            copies.filter_map(|(copy, topic)| joined(topic).map(|joined| (copy, joined))).collect()
         }
     }
 }

@@ -11,10 +11,11 @@ fn frame(byte: u8, length: usize) -> Bytes {
 fn drain(outbox: &mut Outbox, turn: &Turn, step: usize) -> Vec<u8> {
     let (mut sent, mut gather) = (Vec::new(), Vec::new());
     while let Some(write) = outbox.next_write(turn, &mut gather) {
-        let bytes: Vec<u8> = match write {
+        let bytes: Vec<u8> = match &write {
             Write::Contiguous(bytes) => bytes.to_vec(),
             Write::Vectored(slices) => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
         };
+        drop(write);
         let count = bytes.len().min(step);
         sent.extend_from_slice(&bytes[..count]);
         outbox.advance(count);

@@ -1,1 +1,14 @@
+//! The hub as peers see it, in a world without sockets, threads or time of its own.
 
+mod frames;
+mod heartbeat;
+mod limits;
+mod model;
+mod order;
+mod policy;
+mod purity;
+mod session;
+mod slow;
+mod topics;
+mod wire;
+mod world;

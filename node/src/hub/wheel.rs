@@ -80,9 +80,9 @@ mod tests {
     fn a_key_fires_once_never_early_and_within_a_slot() {
         let mut wheel = Wheel::new(Moment::from_millis(1_000));
         wheel.schedule(Moment::from_millis(1_500), 7);
-        assert_eq!(fired(&mut wheel, 1_499), []);
+        assert!(fired(&mut wheel, 1_499).is_empty());
         assert_eq!(fired(&mut wheel, 1_517), [7]);
-        assert_eq!(fired(&mut wheel, 9_000), []);
+        assert!(fired(&mut wheel, 9_000).is_empty());
         assert_eq!(wheel.next(), None);
     }
 
@@ -91,7 +91,7 @@ mod tests {
         let mut wheel = Wheel::new(Moment::from_millis(0));
         wheel.schedule(Moment::from_millis(60_000), 1);
         for second in 1..60 {
-            assert_eq!(fired(&mut wheel, second * 1_000), [], "after {second} s");
+            assert!(fired(&mut wheel, second * 1_000).is_empty(), "after {second} s");
         }
         assert_eq!(fired(&mut wheel, 60_020), [1]);
     }

@@ -107,7 +107,7 @@ async fn serve(visit: Rc<Visit>, socket: Socket) {
     let socket = parts.io.into_inner();
     let newcomer = visit.newcomer.borrow_mut().take();
     match (served, newcomer) {
-        (Ok(()), Some(newcomer)) => admit(&visit.shard, socket, parts.read_buf, newcomer),
+        (Ok(()), Some(newcomer)) => admit(&visit.shard, socket, &parts.read_buf, newcomer),
         (Ok(()), None) => goodbye(socket).await,
         (Err(error), _) => part(&visit, socket, &error).await,
     }
@@ -123,11 +123,13 @@ const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// The connection becomes a peer.
-fn admit(shard: &Rc<Shard>, socket: Socket, early: Bytes, newcomer: Newcomer) {
+fn admit(shard: &Rc<Shard>, socket: Socket, early: &[u8], newcomer: Newcomer) {
     let core = &mut *shard.core.borrow_mut();
     let now = shard.common.clock.now();
     let websocket = WebSocket::new(&shard.common.settings.limits);
     let Some(key) = core.hub.open(now, newcomer.arrival) else { return };
+    // A copy, because even an empty remainder would keep hyper's whole read buffer.
+    let early = Bytes::copy_from_slice(early);
     core.connect(Connection::new(key, socket, websocket, early, newcomer.permit));
     shard.common.metrics.connection("opened");
     tokio::task::spawn_local(Reader { shard: shard.clone(), key });

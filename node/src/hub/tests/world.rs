@@ -1,0 +1,350 @@
+//! A cluster in one thread: hubs, the memory broker, a virtual clock, and peers whose sockets do as told.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_protocol::{CloseCode, Incarnation, Namespace};
+
+use super::wire::{self, Socket};
+use crate::broker::{Broker, Command, Event, MemoryBroker};
+use crate::config::{Config, Flags, PathParams};
+use crate::hub::{Arrival, Effect, Hub, Message, Moment, PeerKey, Settings, Tally, Variables, Write, Wrote};
+use crate::publication::Dialect;
+
+/// What a shard's turn takes in before it flushes, as the driver has it.
+const TURN_BYTES: usize = 256 * 1024;
+
+/// Who is talked about: a place in the world's list of peers.
+pub type Who = usize;
+
+/// One peer, seen from outside.
+pub struct Client {
+    pub hub: usize,
+    pub key: PeerKey,
+    pub socket: Socket,
+    /// What it sent that was not read yet, because its opening is not complete.
+    unread: VecDeque<Message>,
+    /// Whether the hub asked for its end.
+    pub terminated: bool,
+}
+
+pub struct World {
+    pub now: Moment,
+    pub settings: Arc<Settings>,
+    pub hubs: Vec<Hub>,
+    pub clients: Vec<Client>,
+    /// Payloads in the order in which the broker got them.
+    pub submitted: Vec<Bytes>,
+    broker: MemoryBroker,
+    inboxes: Vec<VecDeque<Event>>,
+    effects: Vec<Effect>,
+}
+
+/// Settings from the words of a configuration file; `/**` with everything allowed if it names no endpoint.
+pub fn settings(toml: &str) -> Settings {
+    let flags = Flags { config: Some("dunlin.toml".into()), ..Flags::default() };
+    let config = Config::load(&flags, [], &|_| Ok(toml.to_owned())).expect("the test's configuration is good");
+    Settings {
+        outbox_total: config.limits.outbox_total.bytes(),
+        endpoints: config.endpoints,
+        limits: config.limits,
+        session: config.session,
+        topics: config.topics,
+        node: "node".to_owned(),
+        incarnation: Incarnation(0x0123_4567_89ab_cdef),
+    }
+}
+
+impl World {
+    /// One hub with the given configuration.
+    pub fn new(toml: &str) -> Self {
+        Self::of(1, Arc::new(settings(toml)), 1)
+    }
+
+    /// Two hubs with the given configuration.
+    pub fn two(toml: &str) -> Self {
+        Self::of(2, Arc::new(settings(toml)), 1)
+    }
+
+    pub fn of(hubs: usize, settings: Arc<Settings>, seed: u64) -> Self {
+        let now = Moment::from_millis(1_700_000_000_000);
+        let broker = MemoryBroker::default();
+        let attach = |_| broker.attach(Arc::new(|| ())) as u8;
+        let shards: Vec<u8> = (0..hubs).map(attach).collect();
+        let hub = |shard| Hub::new(settings.clone(), shard, now, seed);
+        Self {
+            now,
+            hubs: shards.into_iter().map(hub).collect(),
+            settings,
+            clients: Vec::new(),
+            submitted: Vec::new(),
+            broker,
+            inboxes: vec![VecDeque::new(); hubs],
+            effects: Vec::new(),
+        }
+    }
+
+    /// A peer arrives; nothing has been done about it yet.
+    pub fn arrive(&mut self, hub: usize, arrival: Arrival) -> Who {
+        let key = self.hubs[hub].open(self.now, arrival).expect("a test's hub is never full");
+        let (socket, unread) = (Socket::default(), VecDeque::new());
+        self.clients.push(Client { hub, key, socket, unread, terminated: false });
+        self.clients.len() - 1
+    }
+
+    /// A plain peer of the first endpoint in `/ws` opens, and is told what it is told.
+    pub fn join(&mut self, hub: usize) -> Who {
+        self.join_as(hub, 0, Dialect::Plain)
+    }
+
+    /// A peer that has been told all, and whose words so far are forgotten.
+    pub fn join_as(&mut self, hub: usize, endpoint: u16, dialect: Dialect) -> Who {
+        let who = self.arrive(hub, arrival(endpoint, dialect));
+        self.settle();
+        self.heard(who);
+        who
+    }
+
+    /// The peer sends text, which is read once its opening is complete.
+    pub fn say(&mut self, who: Who, text: &str) {
+        self.send(who, Message::Text(Bytes::copy_from_slice(text.as_bytes())));
+    }
+
+    pub fn send(&mut self, who: Who, message: Message) {
+        self.clients[who].unread.push_back(message);
+        self.read(who);
+    }
+
+    fn read(&mut self, who: Who) {
+        let client = &mut self.clients[who];
+        let hub = &mut self.hubs[client.hub];
+        while hub.may_be_read(client.key)
+            && let Some(message) = client.unread.pop_front()
+        {
+            hub.receive(self.now, client.key, message);
+        }
+    }
+
+    /// The peer's connection is gone.
+    pub fn lose(&mut self, who: Who) {
+        let Client { hub, key, .. } = self.clients[who];
+        self.hubs[hub].remove(self.now, key);
+    }
+
+    /// The peer's socket takes only so many bytes more.
+    pub fn block(&mut self, who: Who, room: usize) {
+        self.clients[who].socket.room = room;
+    }
+
+    /// The peer's socket takes everything again.
+    pub fn unblock(&mut self, who: Who) {
+        let Client { hub, key, socket, .. } = &mut self.clients[who];
+        socket.room = usize::MAX;
+        self.hubs[*hub].flush_one(*key, |_, write| socket.write(write));
+    }
+
+    /// What one turn of a shard does, as its driver does it.
+    pub fn turn(&mut self, hub: usize) {
+        self.hubs[hub].timeout(self.now);
+        self.hubs[hub].shed(self.now);
+        self.carry_out(hub);
+        if self.inboxes[hub].is_empty() {
+            self.broker.collect(hub, &mut self.inboxes[hub]);
+        }
+        self.take_in(hub);
+        self.hubs[hub].shed(self.now);
+        self.carry_out(hub);
+        self.flush(hub);
+    }
+
+    fn carry_out(&mut self, hub: usize) {
+        let mut effects = std::mem::take(&mut self.effects);
+        let mut commands = Vec::new();
+        self.hubs[hub].take_effects(&mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Join { tag, namespace, topic } => commands.push(Command::Join(tag, namespace, topic)),
+                Effect::Leave { tag, namespace, topic } => {
+                    commands.push(Command::Leave(tag, namespace, topic))
+                }
+                Effect::Count { tag, namespace, peers } => {
+                    commands.push(Command::Count(tag, namespace, peers))
+                }
+                Effect::Publish { ticket, envelope } => {
+                    self.submitted.push(envelope.payload.bytes.clone());
+                    commands.push(Command::Publish(ticket, envelope));
+                }
+                Effect::Opened(key) => self.read(self.who(hub, key)),
+                Effect::Close { peer, code, reason } => {
+                    self.hubs[hub].send_control(peer, &wire::close(code, reason))
+                }
+                Effect::Terminate(key) => {
+                    let who = self.who(hub, key);
+                    self.clients[who].terminated = true;
+                }
+            }
+        }
+        self.effects = effects;
+        self.broker.submit(hub, &mut commands);
+    }
+
+    fn take_in(&mut self, hub: usize) {
+        let (inbox, hub) = (&mut self.inboxes[hub], &mut self.hubs[hub]);
+        while hub.turn_bytes() < TURN_BYTES {
+            match inbox.pop_front() {
+                Some(Event::Publication(tag, publication)) => hub.deliver(tag, &publication),
+                Some(Event::Broadcast(tag, publication)) => hub.deliver_to_all(tag, &publication),
+                Some(Event::Joined(tag)) => hub.joined(tag),
+                Some(Event::Counted(tag, elsewhere)) => hub.counted(tag, elsewhere),
+                Some(Event::Settled(ticket, outcome)) => hub.settled(ticket, outcome),
+                None => return,
+            }
+        }
+    }
+
+    fn flush(&mut self, hub: usize) {
+        let clients = &mut self.clients;
+        self.hubs[hub].flush(|key, write: &Write<'_>| -> Wrote {
+            let found = clients.iter_mut().rev().find(|client| (client.hub, client.key) == (hub, key));
+            found.expect("only the world's peers are written to").socket.write(write)
+        });
+    }
+
+    fn who(&self, hub: usize, key: PeerKey) -> Who {
+        let found = self.clients.iter().rposition(|client| (client.hub, client.key) == (hub, key));
+        found.expect("every peer is one of the world's")
+    }
+
+    /// Turns every hub until nobody has anything to do.
+    pub fn settle(&mut self) {
+        for _ in 0..10_000 {
+            for hub in 0..self.hubs.len() {
+                self.turn(hub);
+            }
+            if self.is_quiet() {
+                return;
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        for (hub, inbox) in self.inboxes.iter_mut().enumerate() {
+            self.broker.collect(hub, inbox);
+        }
+        self.inboxes.iter().all(VecDeque::is_empty) && !self.hubs.iter().any(Hub::has_work)
+    }
+
+    /// Lets time pass, doing what falls due when it is due.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.settle();
+        while let Some(next) = self.hubs.iter().filter_map(Hub::next_timeout).min().filter(|next| *next <= end)
+        {
+            self.now = next.max(self.now);
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    pub fn pass_ms(&mut self, millis: u64) {
+        self.pass(Duration::from_millis(millis));
+    }
+
+    /// The frames the peer got since the last call.
+    pub fn heard(&mut self, who: Who) -> Vec<String> {
+        self.clients[who].socket.frames()
+    }
+
+    /// What the peer hears when it says something and everybody has listened.
+    pub fn answers(&mut self, who: Who, text: &str) -> Vec<String> {
+        self.say(who, text);
+        self.settle();
+        self.heard(who)
+    }
+
+    /// What each of several peers heard when everybody has listened.
+    pub fn all_heard<const N: usize>(&mut self, peers: [Who; N]) -> [Vec<String>; N] {
+        self.settle();
+        peers.map(|who| self.heard(who))
+    }
+
+    /// A sign of life without a message, such as a pong.
+    pub fn pong(&mut self, who: Who) {
+        let Client { hub, key, .. } = self.clients[who];
+        self.hubs[hub].heard(self.now, key);
+    }
+
+    /// The peer says Close.
+    pub fn say_close(&mut self, who: Who) {
+        let Client { hub, key, .. } = self.clients[who];
+        self.hubs[hub].closed(self.now, key, CloseCode::NORMAL);
+    }
+
+    pub fn hub(&mut self, who: Who) -> &mut Hub {
+        &mut self.hubs[self.clients[who].hub]
+    }
+
+    pub fn key(&self, who: Who) -> PeerKey {
+        self.clients[who].key
+    }
+
+    /// What a hub counted since the last call.
+    pub fn tally(&mut self, hub: usize) -> Tally {
+        let mut tally = Tally::default();
+        self.hubs[hub].take_tally(&mut tally);
+        tally
+    }
+
+    /// Ends every connection and makes sure that nothing of them is left.
+    pub fn end(&mut self) {
+        for who in 0..self.clients.len() {
+            self.lose(who);
+        }
+        self.settle();
+        for hub in &self.hubs {
+            let left = (hub.peer_count(), hub.topic_count(), hub.subscription_count(), hub.owed());
+            assert_eq!(left, (0, 0, 0, 0), "peers, topics, subscriptions, bytes owed");
+            assert!(hub.tickets.is_empty() && hub.peers.is_empty() && !hub.has_work());
+            assert_eq!(hub.turn_bytes(), 0);
+        }
+    }
+}
+
+/// Who arrives in `/ws`, without variables.
+pub fn arrival(endpoint: u16, dialect: Dialect) -> Arrival {
+    arrival_in("/ws", endpoint, dialect)
+}
+
+pub fn arrival_in(namespace: &str, endpoint: u16, dialect: Dialect) -> Arrival {
+    let namespace = Namespace::parse(namespace).expect("a good namespace");
+    Arrival { endpoint, namespace, dialect, variables: None }
+}
+
+/// Variables of the query, as pairs.
+pub fn query(pairs: &[(&str, &str)]) -> Option<Box<Variables>> {
+    let owned = |pair: &(&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
+    let query = pairs.iter().map(owned).collect();
+    Some(Box::new(Variables { path: PathParams::default(), query }))
+}
+
+/// The frame a peer that speaks of topics gets.
+pub fn publication(topic: &str, payload: &str) -> String {
+    format!(r#"{{"topic":"{topic}","payload":{payload}}}"#)
+}
+
+/// The frame that publishes.
+pub fn publish(topic: &str, payload: &str) -> String {
+    format!(r#"{{"type":"publish","topic":"{topic}","payload":{payload}}}"#)
+}
+
+pub fn subscribe(topic: &str) -> String {
+    format!(r#"{{"type":"subscribe","topic":"{topic}"}}"#)
+}
+
+pub fn unsubscribe(topic: &str) -> String {
+    format!(r#"{{"type":"unsubscribe","topic":"{topic}"}}"#)
+}

@@ -1,0 +1,189 @@
+//! A well-behaved client.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail, ensure};
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message, error::ProtocolError};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::patience::soon;
+
+/// A stream with or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A client's end of one connection.
+pub struct Peer {
+    socket: WebSocketStream<Box<dyn Stream>>,
+    asked: u64,
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The code of the node's Close, or 1006 without one.
+    pub code: u16,
+    /// Its reason.
+    pub reason: String,
+}
+
+impl Peer {
+    /// Connects to a path; without a subprotocol, so the plain dialect is spoken.
+    pub async fn connect(address: SocketAddr, path: &str) -> anyhow::Result<Self> {
+        Self::connect_with(address, path, &[]).await
+    }
+
+    /// Connects with more header lines.
+    pub async fn connect_with(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> anyhow::Result<Self> {
+        soon(format_args!("an upgrade of {path}"), async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            Self::over(Box::new(stream), &format!("ws://{address}{path}"), headers).await
+        })
+        .await
+    }
+
+    /// Connects over TLS, as to `localhost`.
+    pub async fn connect_secure(address: SocketAddr, path: &str, tls: &TlsConnector) -> anyhow::Result<Self> {
+        soon(format_args!("a secure upgrade of {path}"), async {
+            let stream = TcpStream::connect(address).await?;
+            let stream = tls.connect("localhost".try_into()?, stream).await?;
+            Self::over(Box::new(stream), &format!("wss://localhost:{}{path}", address.port()), &[]).await
+        })
+        .await
+    }
+
+    async fn over(stream: Box<dyn Stream>, url: &str, headers: &[(&'static str, &str)]) -> anyhow::Result<Self> {
+        let mut request = url.into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse()?);
+        }
+        let config = WebSocketConfig::default().read_buffer_size(16 * 1024);
+        let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
+        Ok(Self { socket, asked: 0 })
+    }
+
+    /// Sends a frame.
+    pub async fn send(&mut self, frame: Value) -> anyhow::Result<()> {
+        self.send_text(frame.to_string()).await
+    }
+
+    /// Sends text as it is.
+    pub async fn send_text(&mut self, text: impl Into<String>) -> anyhow::Result<()> {
+        Ok(self.socket.send(Message::text(text.into())).await?)
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send_binary(&mut self, bytes: Vec<u8>) -> anyhow::Result<()> {
+        Ok(self.socket.send(Message::binary(bytes)).await?)
+    }
+
+    /// Queues text; it goes out with the next thing that is sent.
+    pub async fn feed(&mut self, text: String) -> anyhow::Result<()> {
+        Ok(self.socket.feed(Message::text(text)).await?)
+    }
+
+    /// The next message, whatever it is; pings are answered meanwhile.
+    pub async fn message(&mut self) -> anyhow::Result<Message> {
+        soon("a message", async {
+            loop {
+                match self.socket.next().await.context("the connection ended")?? {
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    Message::Close(frame) => bail!("the node closed: {frame:?}"),
+                    message => return Ok(message),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next message's text.
+    pub async fn text(&mut self) -> anyhow::Result<String> {
+        match self.message().await? {
+            Message::Text(text) => Ok(text.as_str().to_owned()),
+            other => bail!("not text: {other:?}"),
+        }
+    }
+
+    /// The next message as JSON.
+    pub async fn next(&mut self) -> anyhow::Result<Value> {
+        let text = self.text().await?;
+        serde_json::from_str(&text).with_context(|| format!("not JSON: {text:?}"))
+    }
+
+    /// Sends a frame under an id and gives its answer, and what came before it.
+    pub async fn ask_amid(&mut self, mut frame: Value) -> anyhow::Result<(Value, Vec<Value>)> {
+        self.asked += 1;
+        frame["id"] = self.asked.into();
+        self.send(frame).await?;
+        let mut before = Vec::new();
+        loop {
+            let next = self.next().await?;
+            if next["id"] == self.asked {
+                return Ok((next, before));
+            }
+            before.push(next);
+        }
+    }
+
+    /// Sends a frame under an id and gives its answer; nothing else may come before it.
+    pub async fn ask(&mut self, frame: Value) -> anyhow::Result<Value> {
+        let (answer, before) = self.ask_amid(frame).await?;
+        ensure!(before.is_empty(), "before the answer came {before:?}");
+        Ok(answer)
+    }
+
+    /// Subscribes, and waits until it has taken effect.
+    pub async fn subscribe(&mut self, topic: &str) -> anyhow::Result<()> {
+        let (answer, _) = self.ask_amid(json!({ "type": "subscribe", "topic": topic })).await?;
+        ensure!(answer["type"] == "ok", "subscribing to {topic}: {answer}");
+        Ok(())
+    }
+
+    /// Publishes, and waits until the node has taken it.
+    pub async fn publish(&mut self, topic: &str, payload: Value) -> anyhow::Result<()> {
+        let frame = json!({ "type": "publish", "topic": topic, "payload": payload });
+        let (answer, _) = self.ask_amid(frame).await?;
+        ensure!(answer["type"] == "ok", "publishing to {topic}: {answer}");
+        Ok(())
+    }
+
+    /// Reads on until the connection ends.
+    pub async fn ended(&mut self) -> anyhow::Result<Ended> {
+        soon("the connection's end", async {
+            let mut ended = Ended { code: 1006, reason: String::new() };
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => {
+                        ended = Ended { code: frame.code.into(), reason: frame.reason.as_str().to_owned() };
+                    }
+                    Some(Ok(Message::Close(None))) => ended.code = 1005,
+                    Some(Ok(_)) => {}
+                    None | Some(Err(Error::ConnectionClosed)) => return Ok(ended),
+                    Some(Err(Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                        return Ok(ended);
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Says goodbye and waits until the node has answered.
+    pub async fn leave(mut self) -> anyhow::Result<()> {
+        self.socket.close(None).await?;
+        self.ended().await.map(drop)
+    }
+}
