@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use dunlin_loadtest::{
     duration,
+    fleet::Rest,
     process::Server,
     scenario::{
         Answers, Topics,
@@ -96,6 +97,9 @@ pub(crate) struct Crowd {
     /// Bytes of a whole payload
     #[arg(long, default_value_t = 128)]
     size: usize,
+    /// Never sleep: the node doesn't pay for waking the client, which needs a core of its own
+    #[arg(long)]
+    spin: bool,
 }
 
 #[derive(Debug, Args)]
@@ -142,13 +146,14 @@ impl Cli {
             size: crowd.size,
             concurrency: self.concurrency,
             answers: self.answers(),
+            rest: if crowd.spin { Rest::Spin } else { Rest::Sleep },
         })
     }
 
     /// Who is idle. Nobody publishes, unless it takes a probe to see that a subscription is there.
     pub(crate) fn idle_cast(&self, peers: u32, topics: u32) -> Result<Cast> {
         let publishers = u32::from(self.answers() == Answers::Nothing);
-        self.cast(&Crowd { topics, peers, publishers, size: 0 })
+        self.cast(&Crowd { topics, peers, publishers, size: 0, spin: false })
     }
 
     /// Who connects and leaves.

@@ -44,6 +44,15 @@ pub enum Next {
     Leave,
 }
 
+/// What the client does while there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Sleeps until something comes. The server's `send` then also pays for waking this core.
+    Sleep,
+    /// Looks again and again, which takes a core of its own and makes the server's figures steadier.
+    Spin,
+}
+
 /// What happened to the fleet so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tally {
@@ -69,6 +78,7 @@ pub struct Fleet {
     later: BinaryHeap<Reverse<(Nanos, Peer)>>,
     dialing: u32,
     concurrency: u32,
+    rest: Rest,
     tally: Tally,
 }
 
@@ -77,7 +87,7 @@ const EVENTS_PER_TURN: usize = 128;
 
 impl Fleet {
     /// No peers yet; at most `concurrency` upgrades will be under way at a time.
-    pub fn new(target: Target, concurrency: u32) -> Result<Self> {
+    pub fn new(target: Target, concurrency: u32, rest: Rest) -> Result<Self> {
         Ok(Self {
             request: handshake::request(&target),
             target,
@@ -89,6 +99,7 @@ impl Fleet {
             later: BinaryHeap::new(),
             dialing: 0,
             concurrency,
+            rest,
             tally: Tally::default(),
         })
     }
@@ -138,7 +149,10 @@ impl Fleet {
         let until = self.later.peek().map_or(until, |Reverse((due, _))| until.min(*due));
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let timeout = clock::timespec(until.saturating_sub(now));
+        let timeout = match self.rest {
+            Rest::Sleep => clock::timespec(until.saturating_sub(now)),
+            Rest::Spin => clock::timespec(0),
+        };
         match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenario. A fan-out that wasn't clean exits 2, so that a script needn't read the report.
+/// Runs the scenario. A fan-out that wasn't clean exits 3, so that a script needn't read the report.
 fn run(cli: &Cli) -> Result<ExitCode> {
     // The default slack of 50 µs would be seen in every latency.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
@@ -34,7 +34,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             eprintln!("connecting {} peers", cast.peers);
             let outcome = fanout::run(cast, pace.plan())?;
             print(&outcome, json)?;
-            return Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(2) });
+            return Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(3) });
         }
         Command::Most { crowd, climb } => {
             let cast = cli.cast(crowd)?;

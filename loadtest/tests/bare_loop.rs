@@ -7,6 +7,7 @@ use std::{
 };
 
 use dunlin_loadtest::{
+    fleet::Rest,
     process::Server,
     scenario::{
         Answers, Topics,
@@ -42,6 +43,7 @@ fn cast(topics: u32, peers: u32, size: usize) -> Cast {
         size,
         concurrency: 8,
         answers: Answers::Nothing,
+        rest: Rest::Sleep,
     }
 }
 
@@ -55,6 +57,14 @@ fn a_paced_fan_out_loses_nothing() {
     assert!(outcome.is_clean(), "{outcome:?}");
     assert!(outcome.deliveries > 0, "{outcome:?}");
     assert!(outcome.latency.max_ms > 0.0, "{outcome:?}");
+}
+
+#[test]
+fn a_client_that_never_sleeps_loses_nothing_either() {
+    let outcome =
+        fanout::run(Cast { rest: Rest::Spin, ..cast(2, 6, 64) }, plan(Pace::Deliveries(1000.0))).unwrap();
+    assert!(outcome.is_clean(), "{outcome:?}");
+    assert!(outcome.deliveries > 0, "{outcome:?}");
 }
 
 #[test]

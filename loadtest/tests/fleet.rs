@@ -9,7 +9,7 @@ use std::{
 
 use dunlin_loadtest::{
     clock::{self, SECOND},
-    fleet::{Fleet, Listener, Next, Peer},
+    fleet::{Fleet, Listener, Next, Peer, Rest},
     process::Server,
     scenario::{Answers, Topics, idle, stage::Cast},
     target::Target,
@@ -50,7 +50,7 @@ fn serve(script: impl FnOnce(TcpListener) + Send + 'static) -> (Target, JoinHand
 /// Runs the script, and one peer against it until its connection is over.
 fn play(script: impl FnOnce(TcpListener) + Send + 'static) -> (Heard, Fleet) {
     let (target, server) = serve(script);
-    let mut fleet = Fleet::new(target, 1).unwrap();
+    let mut fleet = Fleet::new(target, 1, Rest::Sleep).unwrap();
     let mut heard = Heard::default();
     fleet.add(1);
     let deadline = clock::now() + 10 * SECOND;
@@ -94,6 +94,7 @@ fn cast(target: Target) -> Cast {
         size: 0,
         concurrency: 1,
         answers: Answers::Ok,
+        rest: Rest::Sleep,
     }
 }
 

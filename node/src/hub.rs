@@ -14,6 +14,7 @@
 
 mod alarms;
 mod bucket;
+mod closing;
 mod conversation;
 mod delivery;
 mod effect;
@@ -22,6 +23,8 @@ mod namespaces;
 mod opening;
 mod outbox;
 mod peer;
+mod publishing;
+mod subscriptions;
 mod tally;
 mod topics;
 mod wheel;
@@ -100,6 +103,8 @@ pub struct Hub {
     overflowed: Vec<u32>,
     gather: Vec<u8>,
     owed: usize,
+    /// Whether the last flush left more owed than the shard may owe.
+    crowded: bool,
     wheel: Wheel<Alarm>,
     due: Vec<Alarm>,
     effects: Vec<Effect>,
@@ -138,6 +143,7 @@ impl Hub {
             overflowed: Vec::new(),
             gather: Vec::new(),
             owed: 0,
+            crowded: false,
             wheel: Wheel::new(now),
             due: Vec::new(),
             effects: Vec::new(),
@@ -159,7 +165,8 @@ impl Hub {
 
     /// Whether anything waits for [`Hub::take_effects`] or [`Hub::flush`].
     pub fn has_work(&self) -> bool {
-        !(self.effects.is_empty() && self.dirty.is_empty() && self.recounted.is_empty())
+        let idle = self.effects.is_empty() && self.dirty.is_empty() && self.recounted.is_empty();
+        !idle || self.crowded || !self.overflowed.is_empty()
     }
 
     /// The peer that a public id names, if it is here.

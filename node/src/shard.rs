@@ -29,7 +29,7 @@ use self::core::Core;
 use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::hub::{Hub, Moment, Settings};
+use crate::hub::{Bucket, Hub, Moment, Settings};
 use crate::metrics::Metrics;
 
 /// What all shards of a node share.
@@ -103,6 +103,8 @@ struct Shard {
     /// Asks for a turn, also from other threads.
     notify: Arc<Notify>,
     drain: Cell<Option<Drain>>,
+    /// Keeps strangers from filling the log.
+    log: Cell<Bucket>,
 }
 
 /// A drain under way.
@@ -113,6 +115,8 @@ struct Drain {
     done: oneshot::Sender<()>,
 }
 
+/// Refusals of strangers that a shard logs; all are counted.
+const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
 /// How often a draining shard closes some of its peers.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 
@@ -131,7 +135,15 @@ impl Shard {
         let hub = Hub::new(common.settings.clone(), number, common.clock.now(), seed);
         let handshakes = RefCell::new(Handshakes::new(common.settings.limits.handshakes));
         let core = RefCell::new(Core::new(hub));
-        Rc::new(Self { common, index, core, handshakes, notify, drain: Cell::new(None) })
+        Rc::new(Self {
+            common,
+            index,
+            core,
+            handshakes,
+            notify,
+            drain: Cell::new(None),
+            log: Cell::default(),
+        })
     }
 
     async fn run(self: Rc<Self>, mut requests: mpsc::Receiver<Request>) {
@@ -163,6 +175,14 @@ impl Shard {
             request = requests.recv() => Event::Request(request),
             () = sleep => Event::Turn,
         }
+    }
+
+    /// Whether one more refusal of a stranger is worth a line in the log.
+    fn may_log(&self) -> bool {
+        let mut log = self.log.get();
+        let allowed = log.take(self.common.clock.now(), REFUSALS_LOGGED_PER_SECOND);
+        self.log.set(log);
+        allowed
     }
 
     fn turn(&self) {

@@ -12,6 +12,8 @@ pub enum Opcode {
     Text = 0x1,
     /// A binary message.
     Binary = 0x2,
+    /// A Close, with its code.
+    Close = 0x8,
     /// A ping, always with an empty payload.
     Ping = 0x9,
 }

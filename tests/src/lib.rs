@@ -12,6 +12,7 @@ mod patience;
 mod peer;
 mod raw;
 mod scrape;
+mod siege;
 mod tls;
 
 pub use self::chatter::{Chatter, Latency};
@@ -22,4 +23,5 @@ pub use self::patience::{PATIENCE, soon, until};
 pub use self::peer::{Ended, Peer};
 pub use self::raw::{Raw, frame, upgrade_head};
 pub use self::scrape::Scrape;
+pub use self::siege::{Rise, Siege};
 pub use self::tls::{certificate, trusting};

@@ -1,6 +1,7 @@
 //! A well-behaved client.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -157,6 +158,23 @@ impl Peer {
         let (answer, _) = self.ask_amid(frame).await?;
         ensure!(answer["type"] == "ok", "publishing to {topic}: {answer}");
         Ok(())
+    }
+
+    /// What has been published for this peer before now. It has its own publication come back through the
+    /// broker, behind everything that was there before.
+    pub async fn heard_by_now(&mut self) -> anyhow::Result<Vec<Value>> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let fence = format!("heard-by-now:{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.send(json!({ "type": "subscribe", "topic": fence })).await?;
+        let frame = json!({ "type": "publish", "topic": fence, "payload": 0, "self": true });
+        let mut heard = self.ask_amid(frame).await?.1;
+        let own = json!({ "topic": fence, "payload": 0 });
+        while heard.last() != Some(&own) {
+            heard.push(self.next().await?);
+        }
+        heard.pop();
+        self.send(json!({ "type": "unsubscribe", "topic": fence })).await?;
+        Ok(heard)
     }
 
     /// Reads on until the connection ends.

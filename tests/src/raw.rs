@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::http::Answer;
 use crate::patience::soon;
@@ -20,9 +20,23 @@ pub struct Raw {
 impl Raw {
     /// Connects, and says nothing.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+        Self::connect_from([127, 0, 0, 1], address).await
+    }
+
+    /// Connects from one of this machine's own addresses.
+    pub async fn connect_from(from: [u8; 4], address: SocketAddr) -> anyhow::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, unread: Vec::new() })
+    }
+
+    /// Connects and asks for something with a head; gives the answer.
+    pub async fn ask(address: SocketAddr, head: &[u8]) -> anyhow::Result<Answer> {
+        let mut raw = Self::connect(address).await?;
+        raw.write(head).await?;
+        raw.answer().await
     }
 
     /// Connects and becomes a peer.

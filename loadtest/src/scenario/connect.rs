@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Answers, Topics, fanout::CpuPer, has, stage::Patience};
 use crate::{
     clock::{self, Nanos, SECOND},
-    fleet::{Fleet, Listener, Next, Peer},
+    fleet::{Fleet, Listener, Next, Peer, Rest},
     frame, limits,
     process::Server,
     target::Target,
@@ -95,7 +95,7 @@ struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     fn new(arrivals: &'a Arrivals, stay: Stay) -> Result<Self> {
-        let mut fleet = Fleet::new(arrivals.target.clone(), arrivals.concurrency)?;
+        let mut fleet = Fleet::new(arrivals.target.clone(), arrivals.concurrency, Rest::Sleep)?;
         fleet.add(arrivals.count);
         let guests = Guests {
             stay,

@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use super::{Answers, Topics, audience::Audience, publishers::Publishers};
 use crate::{
     clock::{self, Nanos, SECOND},
-    fleet::Fleet,
+    fleet::{Fleet, Rest},
     limits,
     process::Server,
     target::Target,
@@ -30,6 +30,8 @@ pub struct Cast {
     pub concurrency: u32,
     /// How to find out that a subscription has taken effect.
     pub answers: Answers,
+    /// What the client does between deliveries.
+    pub rest: Rest,
 }
 
 /// The cast, connected.
@@ -55,7 +57,7 @@ impl Stage {
         );
         ensure!(cast.publishers > 0 || cast.answers == Answers::Ok, "without answers a publisher must probe");
         limits::make_room_for(u64::from(cast.peers + cast.publishers))?;
-        let mut fleet = Fleet::new(cast.target.clone(), cast.concurrency)?;
+        let mut fleet = Fleet::new(cast.target.clone(), cast.concurrency, cast.rest)?;
         fleet.add(cast.peers + cast.publishers);
         let audience = Audience::new(cast.topics.clone(), cast.peers, cast.publishers, cast.answers);
         let publishers = Publishers::new(cast.peers, cast.publishers, &cast.topics, cast.size);

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_protocol::{
-    ClientFrame, CloseCode, Envelope, ErrorCode, FrameError, Kind, Payload, PublicationId, Recipients,
-    Request, RequestId, ServerFrame, Topic, json,
+    ClientFrame, CloseCode, ErrorCode, FrameError, Request, RequestId, ServerFrame, Topic, json,
 };
 
-use super::effect::{Effect, PeerKey};
+use super::effect::PeerKey;
 use super::moment::Moment;
 use super::peer::{Flood, Stage};
+use super::publishing::Submission;
 use super::tally::{FrameType, Invalid, Limit};
-use super::topics::Waiter;
-use super::{Hub, Message, Ticket};
+use super::{Hub, Message};
 use crate::config::{Dialect as Speech, OnUnknown};
 use crate::wire::{self, Opcode};
 
@@ -27,6 +26,8 @@ impl Hub {
     /// A peer's message. Messages of a peer that is not open are nobody's.
     pub fn receive(&mut self, now: Moment, key: PeerKey, message: Message) {
         let Some(index) = self.peer(key) else { return };
+        // What is under way now began after this message.
+        self.peers[index].unfinished_since = None;
         if self.peers[index].stage != Stage::Open || !self.may_speak(now, index) {
             return;
         }
@@ -115,8 +116,8 @@ impl Hub {
             }
             ClientFrame::Publish { to, payload, echo, .. } => {
                 let echo = echo.unwrap_or_else(|| self.endpoint(index).echo);
-                let published = self.publish(now, index, to, payload, echo, id.clone());
-                published.or_else(|refusal| refusal.tell(id, None))
+                let submission = Submission { to, payload, echo, request: id.clone() };
+                self.publish(now, index, submission).or_else(|refusal| refusal.tell(id, None))
             }
             ClientFrame::Hello => {
                 self.introduce(index, id.as_ref());
@@ -141,149 +142,8 @@ impl Hub {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        now: Moment,
-        index: usize,
-        topic: &Topic,
-        id: Option<RequestId>,
-    ) -> Result<(), Refusal> {
-        self.pass(now, index, Limit::SubscribesPerSecond)?;
-        self.refuse_internal(index, topic)?;
-        let (endpoint, peer) = (self.endpoint(index), &self.peers[index]);
-        let is_default = endpoint.defaults.contains(topic);
-        let allowed = is_default
-            || !topic.is_reserved()
-                && endpoint.subscribe.iter().any(|pattern| pattern.matches(topic.as_str(), peer.scope()));
-        if !allowed {
-            return Err(Refusal::new(
-                ErrorCode::Forbidden,
-                "this endpoint does not let you subscribe to the topic",
-            ));
-        }
-        let known = self.namespaces[peer.namespace as usize].topics.get(topic).copied();
-        if let Some(known) = known.filter(|known| peer.subscribes(*known)) {
-            self.finish_subscribe(index, known, id);
-            return Ok(());
-        }
-        if peer.subscriptions.len() as u64 >= self.settings.limits.subscriptions as u64 {
-            self.tally.limited(Limit::Subscriptions);
-            return Err(Refusal::new(ErrorCode::Limit, "too many subscriptions"));
-        }
-        if let Some(topic) = self.hold(index, topic) {
-            self.finish_subscribe(index, topic, id);
-        }
-        Ok(())
-    }
-
-    fn finish_subscribe(&mut self, index: usize, topic: usize, id: Option<RequestId>) {
-        let key = self.peers[index].key(index);
-        if !self.await_topic(topic, Waiter::Subscribe(key, id.clone())) {
-            self.complete_subscribe(index, topic, id);
-        }
-    }
-
-    fn unsubscribe(&mut self, index: usize, topic: &Topic, id: Option<&RequestId>) -> Result<(), Refusal> {
-        self.refuse_internal(index, topic)?;
-        let place = self.peers[index].subscriptions.iter();
-        let place = place.clone().position(|each| self.topics[each.topic as usize].name == *topic);
-        if let Some(place) = place {
-            self.release(index, place);
-        }
-        self.acknowledge(index, id, Some(topic));
-        Ok(())
-    }
-
-    fn publish(
-        &mut self,
-        now: Moment,
-        index: usize,
-        to: Recipients,
-        payload: Payload,
-        echo: bool,
-        request: Option<RequestId>,
-    ) -> Result<(), Refusal> {
-        self.pass(now, index, Limit::PublishesPerSecond)?;
-        match &to {
-            Recipients::Namespace => self.may_broadcast(index)?,
-            Recipients::Topic(topic) => self.may_publish(index, topic)?,
-            Recipients::Topics(topics) => {
-                topics.iter().try_for_each(|topic| self.may_publish(index, topic))?
-            }
-        }
-        self.submit(now, index, to, payload, echo, request);
-        Ok(())
-    }
-
-    fn may_broadcast(&self, index: usize) -> Result<(), Refusal> {
-        let refusal = "this endpoint does not let you publish to the whole namespace";
-        let allowed = self.endpoint(index).broadcast;
-        if allowed { Ok(()) } else { Err(Refusal::new(ErrorCode::Forbidden, refusal)) }
-    }
-
-    fn may_publish(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
-        self.refuse_internal(index, topic)?;
-        let (endpoint, scope) = (self.endpoint(index), self.peers[index].scope());
-        let closed = topic.is_reserved() || self.settings.session.topic.as_ref() == Some(topic);
-        if !closed && endpoint.publish.iter().any(|pattern| pattern.matches(topic.as_str(), scope)) {
-            return Ok(());
-        }
-        Err(Refusal::new(ErrorCode::Forbidden, "this endpoint does not let you publish to the topic"))
-    }
-
-    /// Internals are listen-only, and not worth a word to who asks for none (T5).
-    fn refuse_internal(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
-        if self.endpoint(index).internals.contains(topic) {
-            return Err(Refusal {
-                silent: true,
-                ..Refusal::new(ErrorCode::Forbidden, "the topic is listen-only")
-            });
-        }
-        Ok(())
-    }
-
-    fn publish_raw(&mut self, now: Moment, index: usize, topic: Topic, message: Message) {
-        self.tally.frame(FrameType::Raw);
-        let payload = match message {
-            Message::Text(bytes) => Payload { kind: Kind::Text, bytes },
-            Message::Binary(bytes) => Payload { kind: Kind::Binary, bytes },
-        };
-        match self.pass(now, index, Limit::PublishesPerSecond) {
-            Ok(()) => {
-                let echo = self.endpoint(index).echo;
-                self.submit(now, index, Recipients::Topic(topic), payload, echo, None);
-            }
-            Err(refusal) => self.refuse(index, &refusal.error(None)),
-        }
-    }
-
-    fn submit(
-        &mut self,
-        now: Moment,
-        index: usize,
-        to: Recipients,
-        payload: Payload,
-        echo: bool,
-        request: Option<RequestId>,
-    ) {
-        self.sequence += 1;
-        self.tally.publications += 1;
-        let (peer, incarnation) = (&self.peers[index], self.settings.incarnation);
-        let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request });
-        let envelope = Envelope {
-            id: PublicationId { incarnation, lane: u16::from(self.shard), sequence: self.sequence },
-            origin: Some(peer.id),
-            echo,
-            at_us: now.micros(),
-            namespace: self.namespaces[peer.namespace as usize].name.clone(),
-            to,
-            payload,
-        };
-        self.effects.push(Effect::Publish { ticket: ticket as u32, envelope });
-    }
-
     /// Takes a token for a publish or subscribe.
-    fn pass(&mut self, now: Moment, index: usize, limit: Limit) -> Result<(), Refusal> {
+    pub(super) fn pass(&mut self, now: Moment, index: usize, limit: Limit) -> Result<(), Refusal> {
         let (limits, buckets) = (&self.settings.limits, &mut self.peers[index].buckets);
         let (bucket, rate, text) = match limit {
             Limit::SubscribesPerSecond => {
@@ -295,8 +155,8 @@ impl Hub {
             return Ok(());
         }
         self.tally.limited(limit);
-        let silent = !self.note_flood(now, index);
-        Err(Refusal { silent, ..Refusal::new(ErrorCode::Rate, text) })
+        let refusal = Refusal::new(ErrorCode::Rate, text);
+        Err(if self.note_flood(now, index) { refusal } else { refusal.silenced() })
     }
 
     fn introduce(&mut self, index: usize, id: Option<&RequestId>) {
@@ -311,7 +171,7 @@ impl Hub {
         self.answer(index, &ServerFrame::Hello { id, peer, user: None, node, namespace: &namespace, topics });
     }
 
-    fn acknowledge(&mut self, index: usize, id: Option<&RequestId>, topic: Option<&Topic>) {
+    pub(super) fn acknowledge(&mut self, index: usize, id: Option<&RequestId>, topic: Option<&Topic>) {
         if let Some(id) = id {
             self.answer(index, &ServerFrame::Ok { id, topic, payload: None, local: false });
         }
@@ -324,7 +184,7 @@ impl Hub {
     }
 
     /// Counts and tells what was wrong with a peer's frame.
-    fn refuse(&mut self, index: usize, error: &FrameError) {
+    pub(super) fn refuse(&mut self, index: usize, error: &FrameError) {
         if error.code != ErrorCode::Rate && error.code != ErrorCode::Limit {
             self.tally.invalid(Invalid::of(error.code));
         }
@@ -345,7 +205,7 @@ impl Hub {
 }
 
 /// A refusal before it is known whom it answers.
-struct Refusal {
+pub(super) struct Refusal {
     code: ErrorCode,
     text: &'static str,
     /// Told only to a peer that asked under an id.
@@ -353,11 +213,16 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: ErrorCode, text: &'static str) -> Self {
+    pub(super) fn new(code: ErrorCode, text: &'static str) -> Self {
         Self { code, text, silent: false }
     }
 
-    fn error(&self, id: Option<RequestId>) -> FrameError {
+    /// The same, but not worth a word to who asked for none.
+    pub(super) fn silenced(self) -> Self {
+        Self { silent: true, ..self }
+    }
+
+    pub(super) fn error(&self, id: Option<RequestId>) -> FrameError {
         let message = if self.silent && id.is_none() { "" } else { self.text };
         FrameError { code: self.code, message: message.into(), id, topic: None }
     }

@@ -10,7 +10,7 @@ use super::outbox::{Piece, Write};
 use super::peer::Stage;
 use super::tally::{Limit, Slow as Action};
 use super::{Alarm, Hub};
-use crate::config::Slow;
+use crate::config::{Session, Slow};
 use crate::publication::{DIALECTS, Dialect, Publication};
 use crate::wire::{self, Opcode};
 
@@ -35,8 +35,8 @@ impl Hub {
         let mut pieces = [const { None }; DIALECTS];
         let mut delivered = 0;
         for &index in &audience {
-            let served = !earlier.is_empty()
-                && earlier.iter().any(|each| self.peers[index as usize].subscribes(*each));
+            let served =
+                !earlier.is_empty() && earlier.iter().any(|each| self.peers[index as usize].hears(*each));
             if Some(index) != excluded && !served {
                 delivered += u64::from(self.hand_over(index, publication, &mut pieces, slow));
             }
@@ -114,13 +114,14 @@ impl Hub {
         }
     }
 
-    /// Closes the peers whose outboxes overflowed, and the slowest while the shard owes too much. Comes once
-    /// a turn, before the effects are taken.
+    /// Closes the peers whose outboxes overflowed, and the slowest while the shard owes too much after a
+    /// flush: what a turn has just brought is nobody's slowness. Comes before the effects are taken.
     pub fn shed(&mut self, now: Moment) {
         for index in std::mem::take(&mut self.overflowed) {
             self.close_slow(now, index as usize);
         }
-        while self.owed > self.settings.outbox_total {
+        let crowded = std::mem::take(&mut self.crowded);
+        while crowded && self.owed > self.settings.outbox_total {
             let staying = self.peers.iter().filter(|(_, peer)| !matches!(peer.stage, Stage::Closing(_)));
             let Some((slowest, _)) = staying.max_by_key(|(index, _)| self.outboxes[*index].owed()) else {
                 return;
@@ -147,10 +148,14 @@ impl Hub {
             return;
         }
         let piece = self.turn.write_in(write);
+        self.send_piece(index, &piece);
+    }
+
+    fn send_piece(&mut self, index: usize, piece: &Piece) {
         if self.outboxes[index].owed() + piece.len() > self.settings.limits.outbox {
             return self.fall_behind(index as u32, Slow::Close);
         }
-        self.owe(index, &piece);
+        self.owe(index, piece);
     }
 
     /// Whole control frames that the transport has for a peer: pongs and Close, also while it closes.
@@ -182,6 +187,7 @@ impl Hub {
     /// Writes all outboxes that something was put into, each as far as its socket goes, and ends the turn.
     pub fn flush(&mut self, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
         let mut dirty = std::mem::take(&mut self.dirty);
+        let wrote = !dirty.is_empty();
         for index in dirty.drain(..) {
             let index = index as usize;
             self.outboxes[index].dirty = false;
@@ -189,6 +195,7 @@ impl Hub {
             self.outboxes[index].settle(&self.turn);
         }
         self.dirty = dirty;
+        self.crowded |= wrote && self.owed > self.settings.outbox_total;
         self.turn.clear();
     }
 
@@ -222,7 +229,7 @@ impl Hub {
         let namespace = self.topics[topic].namespace;
         if let Some(users) = self.namespaces[namespace].users_for_newcomer() {
             self.peers[index].told_users = users as u32;
-            let frame = self.users_frame(self.outboxes[index].dialect, users);
+            let frame = users_frame(&self.settings.session, self.outboxes[index].dialect, users);
             self.send_bytes(index, |out| out.extend_from_slice(&frame));
         }
     }
@@ -241,23 +248,29 @@ impl Hub {
         let session = self.settings.session.topic.as_ref();
         let topic = session.and_then(|name| self.namespaces[namespace].topics.get(name).copied());
         let Some(topic) = topic else { return };
-        for place in 0..self.topics[topic].audience.len() {
-            let index = self.topics[topic].audience[place] as usize;
-            if self.peers[index].told_users != users as u32 {
-                self.peers[index].told_users = users as u32;
-                let frame = self.users_frame(self.outboxes[index].dialect, users);
-                self.send_bytes(index, |out| out.extend_from_slice(&frame));
+        let audience = std::mem::take(&mut self.topics[topic].audience);
+        let mut pieces = [const { None }; DIALECTS];
+        for &index in &audience {
+            let told = std::mem::replace(&mut self.peers[index as usize].told_users, users as u32);
+            let dialect = self.outboxes[index as usize].dialect;
+            if told != users as u32 {
+                let piece = pieces[dialect as usize].get_or_insert_with(|| {
+                    let frame = users_frame(&self.settings.session, dialect, users);
+                    self.turn.take_in(&frame)
+                });
+                self.send_piece(index as usize, piece);
             }
         }
+        self.topics[topic].audience = audience;
     }
+}
 
-    fn users_frame(&self, dialect: Dialect, users: u64) -> Bytes {
-        let payload = json::session(users);
-        match (&self.settings.session.topic, dialect) {
-            (Some(topic), Dialect::Plain | Dialect::JsonV1) => {
-                wire::text(64, |out| json::publication(out, topic.as_str(), &payload, None))
-            }
-            _ => wire::frame(Opcode::Text, &payload.bytes),
+fn users_frame(session: &Session, dialect: Dialect, users: u64) -> Bytes {
+    let payload = json::session(users);
+    match (&session.topic, dialect) {
+        (Some(topic), Dialect::Plain | Dialect::JsonV1) => {
+            wire::text(64, |out| json::publication(out, topic.as_str(), &payload, None))
         }
+        _ => wire::frame(Opcode::Text, &payload.bytes),
     }
 }

@@ -27,12 +27,18 @@ const SLICES_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub struct Turn {
     bytes: Vec<u8>,
+    /// Bytes of the frames that were shared instead of copied.
+    shared: usize,
 }
 
 impl Turn {
     /// Takes a frame in: large ones are shared as they are, small ones are copied.
     pub fn take_in(&mut self, frame: &Bytes) -> Piece {
-        if frame.len() >= LARGE_FRAME { Piece::Whole(frame.clone()) } else { self.copy_in(frame) }
+        if frame.len() < LARGE_FRAME {
+            return self.copy_in(frame);
+        }
+        self.shared += frame.len();
+        Piece::Whole(frame.clone())
     }
 
     /// Copies bytes in, which must be whole frames.
@@ -49,11 +55,12 @@ impl Turn {
 
     /// Bytes taken in since the last [`Turn::clear`].
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.shared
     }
 
     /// Forgets the turn's frames; keeps the room for the next turn's, unless it is out of proportion.
     pub fn clear(&mut self) {
+        self.shared = 0;
         self.bytes.clear();
         self.bytes.shrink_to(ROOM_KEPT);
     }

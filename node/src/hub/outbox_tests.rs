@@ -10,7 +10,8 @@ fn frame(byte: u8, length: usize) -> Bytes {
 /// What a socket that takes `step` bytes at a time would have been sent.
 fn drain(outbox: &mut Outbox, turn: &Turn, step: usize) -> Vec<u8> {
     let (mut sent, mut gather) = (Vec::new(), Vec::new());
-    while let Some(write) = outbox.next_write(turn, &mut gather) {
+    loop {
+        let Some(write) = outbox.next_write(turn, &mut gather) else { return sent };
         let bytes: Vec<u8> = match &write {
             Write::Contiguous(bytes) => bytes.to_vec(),
             Write::Vectored(slices) => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
@@ -20,7 +21,6 @@ fn drain(outbox: &mut Outbox, turn: &Turn, step: usize) -> Vec<u8> {
         sent.extend_from_slice(&bytes[..count]);
         outbox.advance(count);
     }
-    sent
 }
 
 #[test]

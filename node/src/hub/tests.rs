@@ -3,7 +3,6 @@
 mod frames;
 mod heartbeat;
 mod limits;
-mod model;
 mod order;
 mod policy;
 mod purity;

@@ -2,6 +2,7 @@
 
 use dunlin_protocol::{RequestId, Topic};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::effect::{Interest, PeerKey, Tag};
 use crate::config::Slow;
@@ -19,6 +20,13 @@ impl Waiter {
     fn peer(&self) -> PeerKey {
         match self {
             Self::Opening(peer) | Self::Subscribe(peer, _) => *peer,
+        }
+    }
+
+    fn request(self) -> Option<RequestId> {
+        match self {
+            Self::Opening(_) => None,
+            Self::Subscribe(_, request) => request,
         }
     }
 }
@@ -80,6 +88,14 @@ impl Topics {
         }
         topic.subscribers -= 1;
         if topic.subscribers == 0 { Interest::Ended } else { Interest::Unchanged }
+    }
+
+    /// Takes out the ids of a peer's subscribes that wait for the topic: it is about to leave again, and
+    /// who asked under an id is answered (W3).
+    pub fn stop_waiting(&mut self, index: usize, peer: PeerKey) -> SmallVec<[RequestId; 1]> {
+        let Reach::Joining(waiters) = &mut self.states[index].reach else { return SmallVec::new() };
+        let waiting = waiters.extract_if(.., |waiter| waiter.peer() == peer);
+        waiting.filter_map(Waiter::request).collect()
     }
 
     /// Forgets a topic.

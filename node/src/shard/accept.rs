@@ -15,14 +15,11 @@ use crate::hub::Limit;
 /// How long accepting pauses when the process has no descriptor left (H5): trying at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections until the shard drains.
+/// Accepts connections as long as the shard lives; a draining node still says that it is leaving.
 pub(super) async fn run(shard: Rc<Shard>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
-                if super::core::is_draining(&shard.common) {
-                    continue; // Dropped: the listener closes with the process.
-                }
                 let number = shard.handshakes.borrow_mut().next_number();
                 let task = tokio::task::spawn_local(handshake::run(shard.clone(), stream, address, number));
                 shard.begin_handshake(number, task.abort_handle());

@@ -202,7 +202,7 @@ fn ready(response: Response<Body>) -> Answer {
 fn is_page(request: &Request<Incoming>) -> bool {
     let path = request.uri().path();
     let page = path == "/" || path.starts_with("/assets/");
-    page && *request.method() == Method::GET && !upgrade::is_upgrade(request.headers())
+    page && matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade::is_upgrade(request.headers())
 }
 
 impl Visit {
@@ -247,7 +247,7 @@ impl Visit {
         if let Some(limit) = Limit::ALL.iter().find(|limit| limit.label() == rejection.reason) {
             metrics.limited(*limit);
         }
-        if rejection.status == StatusCode::FORBIDDEN {
+        if rejection.status == StatusCode::FORBIDDEN && self.shard.may_log() {
             tracing::warn!(address = %self.address.ip(), "refused: {}", rejection.detail);
         }
         problem(rejection)

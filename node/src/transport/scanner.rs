@@ -15,6 +15,9 @@ pub struct Scanner {
     fragments: u32,
     /// Whether the current frame is the last of its message.
     is_last: bool,
+    /// The code of a Close, and how many of its two bytes were seen.
+    close: [u8; 2],
+    close_seen: u8,
 }
 
 /// A message has more fragments than allowed. The bytes before `at` are within the limit.
@@ -31,6 +34,7 @@ impl Scanner {
         while at < bytes.len() {
             if self.payload_left > 0 {
                 let skipped = self.payload_left.min((bytes.len() - at) as u64);
+                self.note_close_code(&bytes[at..at + skipped as usize]);
                 self.payload_left -= skipped;
                 at += skipped as usize;
             } else {
@@ -52,6 +56,24 @@ impl Scanner {
     /// Whether a frame or message has begun that is not complete.
     pub fn is_within_message(&self) -> bool {
         self.seen > 0 || self.fragments > 0
+    }
+
+    /// The code of the Close that was seen, if it had one.
+    pub fn close_code(&self) -> Option<u16> {
+        (self.close_seen == 2).then(|| u16::from_be_bytes(self.close))
+    }
+
+    fn note_close_code(&mut self, payload: &[u8]) {
+        const CLOSE: u8 = 0x8;
+        if self.header[0] & 0x0f != CLOSE {
+            return;
+        }
+        let mask = self.header_len() - 4;
+        for byte in payload.iter().take(2 - usize::from(self.close_seen)) {
+            let place = usize::from(self.close_seen);
+            self.close[place] = byte ^ self.header[mask + place];
+            self.close_seen += 1;
+        }
     }
 
     /// How long the header is, as far as can be told by now.

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::{Message as Frame, Utf8Bytes};
 use super::scanner::{Scanner, TooManyFragments};
 use crate::config::Limits;
 use crate::hub::{Invalid, Limit, Message};
+use crate::wire::{self, Opcode};
 
 /// What tungstenite reads at a time, and so what an idle peer keeps allocated, in bytes.
 const READ_BUFFER: usize = 512;
@@ -115,9 +116,7 @@ impl WebSocket {
                 Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => each(Received::Heard),
                 Ok(Frame::Close(frame)) => {
                     let code = frame.map_or(CloseCode::NO_STATUS, |frame| CloseCode(frame.code.into()));
-                    // The answer is written by the next read, which then has nothing more to say.
-                    let _ = self.context.read(&mut Pipe { input: &mut input, output: replies });
-                    each(Received::Closed(code));
+                    each(Received::Closed(self.answer_close(code, replies)));
                     return false;
                 }
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -128,6 +127,21 @@ impl WebSocket {
                 }
             }
         }
+    }
+
+    /// Appends the answer to a Close, and says its code: what tungstenite finds wrong is 1002 in both. It
+    /// takes 1014 for wrong, which was registered after RFC 6455 (H3).
+    fn answer_close(&mut self, code: CloseCode, replies: &mut Vec<u8>) -> CloseCode {
+        const BAD_GATEWAY: u16 = 1014;
+        let start = replies.len();
+        // The answer is written by the next read, which then has nothing more to say.
+        let _ = self.context.read(&mut Pipe { input: &mut &[][..], output: replies });
+        if self.scanner.close_code() != Some(BAD_GATEWAY) || replies.len() == start {
+            return code;
+        }
+        replies.truncate(start);
+        wire::append(replies, Opcode::Close, &BAD_GATEWAY.to_be_bytes());
+        CloseCode(BAD_GATEWAY)
     }
 
     fn fail(&mut self, failure: Failure, replies: &mut Vec<u8>, each: &mut impl FnMut(Received)) {

@@ -3,7 +3,8 @@
 use super::world::{World, publication, publish, subscribe, unsubscribe};
 
 /// Relay between two hubs, without the frames that tell how many users there are.
-const QUIET: &str = "[session]\ntopic = \"\"\n[[endpoint]]\npath = \"/**\"\nsubscribe = [\"*\"]\npublish = [\"*\"]\n";
+const QUIET: &str =
+    "[session]\ntopic = \"\"\n[[endpoint]]\npath = \"/**\"\nsubscribe = [\"*\"]\npublish = [\"*\"]\n";
 
 fn silence() -> Vec<String> {
     Vec::new()

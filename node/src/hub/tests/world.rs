@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{CloseCode, Incarnation, Namespace};
+use dunlin_protocol::{CloseCode, Incarnation, Namespace, PeerId};
 
 use super::wire::{self, Socket};
 use crate::broker::{Broker, Command, Event, MemoryBroker};
@@ -45,7 +45,8 @@ pub struct World {
 /// Settings from the words of a configuration file; `/**` with everything allowed if it names no endpoint.
 pub fn settings(toml: &str) -> Settings {
     let flags = Flags { config: Some("dunlin.toml".into()), ..Flags::default() };
-    let config = Config::load(&flags, [], &|_| Ok(toml.to_owned())).expect("the test's configuration is good");
+    let config =
+        Config::load(&flags, [], &|_| Ok(toml.to_owned())).expect("the test's configuration is good");
     Settings {
         outbox_total: config.limits.outbox_total.bytes(),
         endpoints: config.endpoints,
@@ -241,7 +242,8 @@ impl World {
     pub fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         self.settle();
-        while let Some(next) = self.hubs.iter().filter_map(Hub::next_timeout).min().filter(|next| *next <= end)
+        while let Some(next) =
+            self.hubs.iter().filter_map(Hub::next_timeout).min().filter(|next| *next <= end)
         {
             self.now = next.max(self.now);
             self.settle();
@@ -290,6 +292,10 @@ impl World {
 
     pub fn key(&self, who: Who) -> PeerKey {
         self.clients[who].key
+    }
+
+    pub fn id(&self, who: Who) -> PeerId {
+        self.hubs[self.clients[who].hub].id(self.key(who)).expect("it is there")
     }
 
     /// What a hub counted since the last call.

@@ -1,0 +1,117 @@
+//! What peers publish, and what they are told became of it.
+
+use dunlin_protocol::{
+    Envelope, ErrorCode, Kind, Payload, PublicationId, Recipients, RequestId, ServerFrame, Topic,
+};
+
+use super::conversation::Refusal;
+use super::effect::Effect;
+use super::moment::Moment;
+use super::tally::{FrameType, Limit};
+use super::{Hub, Message, Ticket, Unavailable};
+
+/// What a peer wants published.
+pub(super) struct Submission {
+    pub(super) to: Recipients,
+    pub(super) payload: Payload,
+    /// Whether the publisher hears it, too.
+    pub(super) echo: bool,
+    /// The id to answer under.
+    pub(super) request: Option<RequestId>,
+}
+
+impl Hub {
+    pub(super) fn publish(
+        &mut self,
+        now: Moment,
+        index: usize,
+        submission: Submission,
+    ) -> Result<(), Refusal> {
+        self.pass(now, index, Limit::PublishesPerSecond)?;
+        match &submission.to {
+            Recipients::Namespace => self.may_broadcast(index)?,
+            Recipients::Topic(topic) => self.may_publish(index, topic)?,
+            Recipients::Topics(topics) => {
+                topics.iter().try_for_each(|topic| self.may_publish(index, topic))?
+            }
+        }
+        self.submit(now, index, submission);
+        Ok(())
+    }
+
+    fn may_broadcast(&self, index: usize) -> Result<(), Refusal> {
+        let refusal = "this endpoint does not let you publish to the whole namespace";
+        let allowed = self.endpoint(index).broadcast;
+        if allowed { Ok(()) } else { Err(Refusal::new(ErrorCode::Forbidden, refusal)) }
+    }
+
+    fn may_publish(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
+        self.refuse_internal(index, topic)?;
+        let (endpoint, scope) = (self.endpoint(index), self.peers[index].scope());
+        let closed = topic.is_reserved() || self.settings.session.topic.as_ref() == Some(topic);
+        if !closed && endpoint.publish.iter().any(|pattern| pattern.matches(topic.as_str(), scope)) {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::Forbidden, "this endpoint does not let you publish to the topic"))
+    }
+
+    /// Internals are listen-only, and not worth a word to who asks for none (T5).
+    pub(super) fn refuse_internal(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
+        if self.endpoint(index).internals.contains(topic) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the topic is listen-only").silenced());
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish_raw(&mut self, now: Moment, index: usize, topic: Topic, message: Message) {
+        self.tally.frame(FrameType::Raw);
+        let payload = match message {
+            Message::Text(bytes) => Payload { kind: Kind::Text, bytes },
+            Message::Binary(bytes) => Payload { kind: Kind::Binary, bytes },
+        };
+        match self.pass(now, index, Limit::PublishesPerSecond) {
+            Ok(()) => {
+                let echo = self.endpoint(index).echo;
+                let submission = Submission { to: Recipients::Topic(topic), payload, echo, request: None };
+                self.submit(now, index, submission);
+            }
+            Err(refusal) => self.refuse(index, &refusal.error(None)),
+        }
+    }
+
+    fn submit(&mut self, now: Moment, index: usize, submission: Submission) {
+        let Submission { to, payload, echo, request } = submission;
+        self.sequence += 1;
+        self.tally.publications += 1;
+        let (peer, incarnation) = (&self.peers[index], self.settings.incarnation);
+        let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request });
+        let envelope = Envelope {
+            id: PublicationId { incarnation, lane: u16::from(self.shard), sequence: self.sequence },
+            origin: Some(peer.id),
+            echo,
+            at_us: now.micros(),
+            namespace: self.namespaces[peer.namespace as usize].name.clone(),
+            to,
+            payload,
+        };
+        self.effects.push(Effect::Publish { ticket: ticket as u32, envelope });
+    }
+
+    /// The broker's answer to a publish.
+    pub fn settled(&mut self, ticket: u32, outcome: Result<(), Unavailable>) {
+        let Some(ticket) = self.tickets.try_remove(ticket as usize) else { return };
+        let Some(index) = self.peer(ticket.peer) else { return };
+        match outcome {
+            Ok(()) => {
+                if let Some(id) = &ticket.request {
+                    self.answer(index, &ServerFrame::Ok { id, topic: None, payload: None, local: false });
+                }
+            }
+            Err(error) => {
+                let (code, text) = (ErrorCode::Unavailable, error.to_string());
+                let id = ticket.request.as_ref();
+                self.answer(index, &ServerFrame::Error { code, error: &text, id, topic: None });
+            }
+        }
+    }
+}
