@@ -26,7 +26,7 @@ mod tests {
     fn durations_are_read_with_their_unit() {
         assert_eq!(parse("500ms").unwrap(), Duration::from_millis(500));
         assert_eq!(parse("1.5s").unwrap(), Duration::from_millis(1500));
-        assert_eq!(parse("2m").unwrap(), Duration::from_secs(120));
+        assert_eq!(parse("2m").unwrap(), Duration::from_mins(2));
     }
 
     #[test]

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn each_limit_is_named_when_it_is_met() {
-        let cases: [(fn(&mut Limits), Limit); 4] = [
+        type Case = (fn(&mut Limits), Limit);
+        let cases: [Case; 4] = [
             (|limits| limits.peers = 2, Limit::Peers),
             (|limits| limits.peers_per_namespace = 2, Limit::PeersPerNamespace),
             (|limits| limits.peers_per_address = 2, Limit::PeersPerAddress),

@@ -26,7 +26,7 @@ pub fn router(shards: Arc<Shards>) -> Router {
 async fn metrics(State(shards): State<Arc<Shards>>) -> Response {
     match shards.snapshots().await {
         Some(snapshots) => {
-            let text = shards.metrics().render(&snapshots);
+            let text = shards.render_metrics(&snapshots);
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }
         None => (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n").into_response(),

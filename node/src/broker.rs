@@ -14,6 +14,7 @@
 //! - B-7 Namespaces and topics that differ in one byte never meet.
 //! - B-8 What waits for a shard is bounded in bytes; what exceeds the bound is refused to the publisher.
 //! - B-9 A shard for which something waits is woken.
+//! - B-10 The topics that are joined can be counted, each once however many shards joined it.
 
 #[cfg(test)]
 mod contract;
@@ -70,6 +71,9 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Takes a shard's commands, in order, and leaves the vector empty.
     fn submit(&self, shard: usize, commands: &mut Vec<Command>);
+
+    /// How many topics shards of this node have joined; one that several joined is one.
+    fn topics(&self) -> usize;
 
     /// Appends what waits for a shard.
     fn collect(&self, shard: usize, events: &mut VecDeque<Event>);

@@ -174,7 +174,7 @@ const INTERNAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Orchestrators kill a process that takes longer.
-pub const DRAIN_MAX: Duration = Duration::from_secs(600);
+pub const DRAIN_MAX: Duration = Duration::from_mins(10);
 
 /// `[demo]`: whether the demo is wanted where it is possible.
 fn read_demo(section: Section<'_>) -> bool {

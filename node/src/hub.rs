@@ -13,11 +13,13 @@
 //! sets, never counters.
 
 mod alarms;
+mod arena;
 mod bucket;
 mod closing;
 mod conversation;
 mod delivery;
 mod effect;
+mod flushing;
 mod moment;
 mod namespaces;
 mod opening;
@@ -29,6 +31,7 @@ mod tally;
 mod topics;
 mod wheel;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,16 +39,18 @@ use dunlin_protocol::{Incarnation, PeerId, RequestId};
 use slab::Slab;
 
 pub use self::bucket::Bucket;
-pub use self::delivery::Wrote;
 pub use self::effect::{Effect, Interest, PeerKey, Tag};
+pub use self::flushing::Wrote;
 pub use self::moment::Moment;
 pub use self::outbox::Write;
 pub use self::peer::{Arrival, Variables};
 pub use self::tally::{FrameType, Invalid, Limit, Slow as SlowAction, Tally};
 
 use self::alarms::Alarm;
+use self::arena::Arena;
+use self::flushing::Delivered;
 use self::namespaces::Namespaces;
-use self::outbox::{Outbox, Turn};
+use self::outbox::Outbox;
 use self::peer::{Peer, Stage};
 use self::topics::Topics;
 use self::wheel::Wheel;
@@ -98,8 +103,14 @@ pub struct Hub {
     recounted: Vec<usize>,
     tickets: Slab<Ticket>,
     sequence: u64,
-    turn: Turn,
-    dirty: Vec<u32>,
+    arena: Arena,
+    /// Outboxes that wait for a flush, longest first; how many ever did, and how many were flushed.
+    dirty: VecDeque<u32>,
+    dirtied: u64,
+    flushed: u64,
+    /// Whether one of them was given as much as it should without a flush.
+    outbox_full: bool,
+    delivered: VecDeque<Delivered>,
     overflowed: Vec<u32>,
     gather: Vec<u8>,
     owed: usize,
@@ -138,8 +149,12 @@ impl Hub {
             recounted: Vec::new(),
             tickets: Slab::new(),
             sequence: 0,
-            turn: Turn::default(),
-            dirty: Vec::new(),
+            arena: Arena::default(),
+            dirty: VecDeque::new(),
+            dirtied: 0,
+            flushed: 0,
+            outbox_full: false,
+            delivered: VecDeque::new(),
             overflowed: Vec::new(),
             gather: Vec::new(),
             owed: 0,
@@ -188,9 +203,9 @@ impl Hub {
         self.peer(peer).is_some_and(|index| !matches!(self.peers[index].stage, Stage::Opening(_)))
     }
 
-    /// Bytes that the current turn has taken in.
-    pub fn turn_bytes(&self) -> usize {
-        self.turn.len()
+    /// How many effects wait for [`Hub::take_effects`].
+    pub fn effect_count(&self) -> usize {
+        self.effects.len()
     }
 
     /// Counts bytes received.

@@ -102,6 +102,7 @@ impl Node {
     /// `again` stops at once. True if every peer left in time.
     pub async fn run(self, stop: impl Future<Output = Duration>, again: impl Future<Output = ()>) -> bool {
         let server = axum::serve(self.internal_listener, api::router(self.shards.clone()));
+        #[expect(clippy::disallowed_methods, reason = "the internal listener lives as long as the node")]
         let serving = tokio::spawn(server.into_future());
         let within = stop.await;
         tracing::info!("draining");
@@ -130,9 +131,9 @@ impl Shards {
         Some(snapshots)
     }
 
-    /// The node's counters.
-    pub fn metrics(&self) -> &Metrics {
-        &self.common.metrics
+    /// The text for Prometheus.
+    pub fn render_metrics(&self, snapshots: &[Snapshot]) -> String {
+        self.common.metrics.render(snapshots, self.common.broker.topics())
     }
 
     /// Whether the node is leaving.

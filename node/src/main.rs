@@ -52,13 +52,16 @@ fn serve(flags: &Flags) -> i32 {
 }
 
 fn run(config: Config) -> anyhow::Result<i32> {
-    let drain = config.drain;
+    let (drain, demo) = (config.drain, config.demo);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("signals")?;
         let mut more_signals = Signals::new().context("signals")?;
         let node = Node::start(config)?;
         announce(&node);
+        if demo {
+            tracing::info!("open http://{} in two browser windows", node.listen);
+        }
         let again = async move {
             more_signals.next().await;
             more_signals.next().await;

@@ -102,10 +102,7 @@ impl Metrics {
             latency,
             peers: register(r, GaugeVec::new(peers, &["namespace", "transport"])),
             subscriptions: gauge("dunlin_subscriptions", "Subscriptions of this node's peers."),
-            topics: gauge(
-                "dunlin_topics",
-                "Topics that a peer of this node subscribes to, counted per shard.",
-            ),
+            topics: gauge("dunlin_topics", "Topics that peers of this node subscribe to, `session` aside."),
             outbox: gauge("dunlin_outbox_bytes", "Bytes owed to this node's peers."),
             named,
             registry,
@@ -159,8 +156,8 @@ impl Metrics {
         self.limited[limit as usize].inc();
     }
 
-    /// The text for Prometheus, with gauges as the shards' snapshots say.
-    pub fn render(&self, snapshots: &[Snapshot]) -> String {
+    /// The text for Prometheus, with gauges as the shards' snapshots and the broker (`topics`) say.
+    pub fn render(&self, snapshots: &[Snapshot], topics: usize) -> String {
         let sum = |of: fn(&Snapshot) -> usize| snapshots.iter().map(of).sum::<usize>();
         let mut rest = sum(|snapshot| snapshot.peers);
         for (place, name) in self.named.iter().enumerate() {
@@ -170,7 +167,7 @@ impl Metrics {
         }
         self.peers.with_label_values(&["other", "websocket"]).set(rest as f64);
         self.subscriptions.set(sum(|snapshot| snapshot.subscriptions) as f64);
-        self.topics.set(sum(|snapshot| snapshot.topics) as f64);
+        self.topics.set(topics as f64);
         self.outbox.set(sum(|snapshot| snapshot.owed) as f64);
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }

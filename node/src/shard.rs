@@ -70,8 +70,6 @@ pub struct Snapshot {
     pub peers: usize,
     /// Subscriptions of all peers.
     pub subscriptions: usize,
-    /// Topics with subscribers.
-    pub topics: usize,
     /// Bytes owed to all peers.
     pub owed: usize,
 }
@@ -154,7 +152,11 @@ impl Shard {
                 Event::Request(None) => return,
             }
             self.advance_drain();
-            self.turn();
+            if self.core.borrow_mut().turn(self.index, &self.common) {
+                // The runtime looks at the sockets before it comes back here.
+                tokio::task::yield_now().await;
+                self.notify.notify_one();
+            }
         }
     }
 
@@ -171,8 +173,8 @@ impl Shard {
         };
         tokio::select! {
             biased;
-            () = self.notify.notified() => Event::Turn,
             request = requests.recv() => Event::Request(request),
+            () = self.notify.notified() => Event::Turn,
             () = sleep => Event::Turn,
         }
     }
@@ -183,13 +185,6 @@ impl Shard {
         let allowed = log.take(self.common.clock.now(), REFUSALS_LOGGED_PER_SECOND);
         self.log.set(log);
         allowed
-    }
-
-    fn turn(&self) {
-        let more = self.core.borrow_mut().turn(self.index, &self.common);
-        if more {
-            self.notify.notify_one();
-        }
     }
 
     fn obey(&self, request: Request) {

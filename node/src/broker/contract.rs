@@ -1,1 +1,180 @@
+//! The promises of [`super`] as functions, one each, for every broker there is.
+//!
+//! A broker is made by a factory, because each promise wants a fresh one. Nothing sleeps: whoever expects
+//! something waits to be woken, and gives up after [`PATIENCE`].
 
+mod promises;
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, PublicationId, Recipients, Topic};
+
+use super::{Broker, Command, Event, MemoryBroker};
+use crate::hub::Tag;
+
+/// How long a promise may take; only a broken one takes so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs each promise against each broker, as a test of its own.
+macro_rules! contract {
+    ($($broker:ident: $make:expr => [$($promise:ident),* $(,)?];)*) => {
+        $(mod $broker {
+            use super::*;
+
+            $(#[test]
+            fn $promise() {
+                promises::$promise(&$make);
+            })*
+        })*
+    };
+}
+
+contract! {
+    memory: || Arc::new(MemoryBroker::default()) as Arc<dyn Broker> => [
+        b1_a_join_is_answered_once_with_its_tag,
+        b2_what_is_accepted_after_the_answer_arrives_once_until_the_shard_leaves,
+        b3_every_shard_hears_a_topic_in_one_order,
+        b4_every_publish_is_settled_once_also_where_nothing_was_joined,
+        b5_a_publish_to_several_topics_is_a_copy_for_each_that_is_joined,
+        b5_a_publish_without_a_topic_reaches_who_counted_peers,
+        b6_the_first_count_is_answered_and_later_changes_are_told,
+        b7_names_that_differ_in_one_byte_never_meet,
+        b8_what_exceeds_the_bound_is_refused_and_reaches_nobody,
+        b9_a_shard_is_woken_when_something_waits,
+        b10_topics_that_are_joined_are_counted_once_each,
+    ];
+}
+
+/// Makes a broker without shards.
+type Factory<'a> = &'a dyn Fn() -> Arc<dyn Broker>;
+
+/// One shard, as the broker knows it.
+struct Shard {
+    broker: Arc<dyn Broker>,
+    number: usize,
+    woken: Mutex<Receiver<()>>,
+    waiting: VecDeque<Event>,
+}
+
+impl Shard {
+    fn attach(broker: &Arc<dyn Broker>) -> Self {
+        let (wake, woken) = sync_channel(1);
+        // Woken twice before it looks is woken.
+        let wake = Arc::new(move || {
+            let _ = wake.try_send(());
+        });
+        let number = broker.attach(wake);
+        Self { broker: broker.clone(), number, woken: Mutex::new(woken), waiting: VecDeque::new() }
+    }
+
+    fn submit(&self, commands: impl Into<Vec<Command>>) {
+        let mut commands = commands.into();
+        self.broker.submit(self.number, &mut commands);
+        assert!(commands.is_empty(), "the broker takes all commands");
+    }
+
+    /// Whether a wake-up came in time.
+    fn is_woken(&self, patience: Duration) -> bool {
+        self.woken.lock().expect("one thread looks").recv_timeout(patience).is_ok()
+    }
+
+    /// What waits for the shard, without waiting.
+    fn collect(&mut self) -> Vec<Event> {
+        self.broker.collect(self.number, &mut self.waiting);
+        self.waiting.drain(..).collect()
+    }
+
+    /// The next event, in time.
+    fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return event;
+            }
+            self.broker.collect(self.number, &mut self.waiting);
+            let expected = self.waiting.is_empty();
+            assert!(!expected || self.is_woken(PATIENCE), "nothing came for shard {}", self.number);
+        }
+    }
+
+    /// The events up to the answer to a publish of its own, which comes behind all that was accepted before.
+    fn up_to_a_mark(&mut self) -> Vec<Event> {
+        let nowhere = envelope("/mark", Recipients::Topics(Vec::new()), Payload::null());
+        self.submit([Command::Publish(MARK, nowhere)]);
+        let mut events = Vec::new();
+        loop {
+            match self.next() {
+                Event::Settled(MARK, _) => return events,
+                event => events.push(event),
+            }
+        }
+    }
+
+    /// Joins a topic and waits for the answer.
+    fn join(&mut self, tag: u64, namespace: &str, topic: &str) {
+        self.submit([join(tag, namespace, topic)]);
+        loop {
+            if matches!(self.next(), Event::Joined(joined) if joined == Tag(tag)) {
+                return;
+            }
+        }
+    }
+}
+
+/// The ticket of a publish that only marks a place.
+const MARK: u32 = u32::MAX;
+
+fn namespace(text: &str) -> Namespace {
+    Namespace::parse(text).expect("a good namespace")
+}
+
+fn topic(text: &str) -> Topic {
+    Topic::parse(text).expect("a good topic")
+}
+
+fn join(tag: u64, space: &str, name: &str) -> Command {
+    Command::Join(Tag(tag), namespace(space), topic(name))
+}
+
+fn leave(tag: u64, space: &str, name: &str) -> Command {
+    Command::Leave(Tag(tag), namespace(space), topic(name))
+}
+
+fn count(tag: u64, space: &str, peers: u64) -> Command {
+    Command::Count(Tag(tag), namespace(space), peers)
+}
+
+fn publish(ticket: u32, space: &str, name: &str, payload: &str) -> Command {
+    let payload = Payload::json(Bytes::copy_from_slice(payload.as_bytes()));
+    Command::Publish(ticket, envelope(space, Recipients::Topic(topic(name)), payload))
+}
+
+fn envelope(space: &str, to: Recipients, payload: Payload) -> Envelope {
+    let id = PublicationId { incarnation: Incarnation(1), lane: 0, sequence: 1 };
+    Envelope { id, origin: None, echo: false, at_us: 0, namespace: namespace(space), to, payload }
+}
+
+/// Publications among events: the tag they came under, the topic of this copy, the payload.
+fn publications(events: &[Event]) -> Vec<(u64, String, String)> {
+    let publication = |event: &Event| match event {
+        Event::Publication(tag, publication) | Event::Broadcast(tag, publication) => {
+            let topic = publication.topic().map(|topic| topic.as_str().to_owned()).unwrap_or_default();
+            let payload = String::from_utf8_lossy(&publication.envelope.payload.bytes).into_owned();
+            Some((tag.0, topic, payload))
+        }
+        _ => None,
+    };
+    events.iter().filter_map(publication).collect()
+}
+
+/// The numbers of peers elsewhere that a tag was told.
+fn counts(events: &[Event], tag: u64) -> Vec<u64> {
+    let counted = |event: &Event| match event {
+        Event::Counted(told, peers) if *told == Tag(tag) => Some(*peers),
+        _ => None,
+    };
+    events.iter().filter_map(counted).collect()
+}

@@ -75,6 +75,10 @@ impl Broker for MemoryBroker {
         }
     }
 
+    fn topics(&self) -> usize {
+        self.lock().namespaces.values().map(|routes| routes.topics.len()).sum()
+    }
+
     fn collect(&self, shard: usize, events: &mut VecDeque<Event>) {
         let mut state = self.lock();
         let inbox = &mut state.inboxes[shard];
@@ -110,7 +114,7 @@ impl State {
             Command::Leave(tag, namespace, topic) => self.leave(shard, tag, &namespace, &topic),
             Command::Count(tag, namespace, peers) => self.count(shard, tag, &namespace, peers),
             Command::Publish(ticket, envelope) => {
-                let outcome = self.publish(envelope);
+                let outcome = self.publish(&envelope);
                 self.inboxes[shard].push(Event::Settled(ticket, outcome), 0);
             }
         }
@@ -158,7 +162,7 @@ impl State {
         }
     }
 
-    fn publish(&mut self, envelope: Envelope) -> Result<(), Unavailable> {
+    fn publish(&mut self, envelope: &Envelope) -> Result<(), Unavailable> {
         let Self { namespaces, inboxes } = self;
         let Some(routes) = namespaces.get(&envelope.namespace) else { return Ok(()) };
         let cost = envelope.payload.bytes.len() + PUBLICATION_COST;
@@ -190,8 +194,11 @@ impl State {
     }
 }
 
-/// Which copies of a publication there are, and the shards each goes to.
-fn copies<'a>(routes: &'a Routes, to: &Recipients) -> SmallVec<[(usize, &'a [(usize, Tag)]); 1]> {
+/// One topic's copy of a publication: its place in the list of topics, and the shards it goes to.
+type TopicCopy<'a> = (usize, &'a [(usize, Tag)]);
+
+/// The copies of a publication that somebody wants.
+fn copies<'a>(routes: &'a Routes, to: &Recipients) -> SmallVec<[TopicCopy<'a>; 1]> {
     let joined = |topic| routes.topics.get(topic).map(Vec::as_slice);
     match to {
         Recipients::Namespace => smallvec![(0, routes.members.as_slice())],

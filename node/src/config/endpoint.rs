@@ -45,7 +45,7 @@ pub struct Endpoint {
     pub heartbeat: Duration,
     /// How many pings may go unanswered, at least 1.
     pub misses: u32,
-    /// After how long without any frame a peer is closed; zero never.
+    /// After how long without a message a peer is closed; zero never. Pongs are no messages.
     pub inactivity: Duration,
 }
 

@@ -46,7 +46,7 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Bytes of one message, its fragments together; past it 1009.
+    /// Bytes of one message, its fragments together; past it 1009. Without a limit 64 MiB is the most.
     message: usize as Size = "64KiB",
     /// From a message's first byte to its last; past it 1008.
     message_time: Option<Duration> as Deadline = "30s",
@@ -104,15 +104,14 @@ impl Limits {
             OutboxTotal::Bytes(bytes) => bytes,
         };
         let pairs = [
-            ("outbox", self.outbox, "message", self.message),
-            ("inbound_total", self.inbound_total, "message", self.message),
-            ("outbox_total", total, "outbox", self.outbox),
+            ("outbox", self.outbox, "`limits.message`", self.message),
+            ("inbound_total", self.inbound_total, "`limits.message`", self.message),
+            ("outbox_total", total, "`limits.outbox`", self.outbox),
         ];
-        for (key, size, least_key, least) in pairs {
+        for (key, size, what, least) in pairs {
             if size < least && least != usize::MAX {
                 let (size, least) = (Size::print(&size), Size::print(&least));
-                section
-                    .refuse(key, format_args!("{size} is below `limits.{least_key}`; use at least {least}"));
+                section.refuse(key, format_args!("{size} is below {what}; use at least {least}"));
             }
         }
     }

@@ -142,11 +142,8 @@ impl Hub {
 
     /// A span give or take a tenth, so that peers that came together are not pinged together.
     pub(super) fn jittered(&mut self, span: Duration) -> Duration {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX) / 10;
-        let tenth = 2 * micros;
-        if tenth == 0 {
-            return span;
-        }
-        span - Duration::from_micros(micros) + Duration::from_micros(self.chance.next() % tenth)
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let tenth = micros / 10;
+        Duration::from_micros(micros - tenth + self.chance.next() % (2 * tenth).max(1))
     }
 }

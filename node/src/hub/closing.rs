@@ -38,9 +38,8 @@ impl Hub {
         let Some(index) = self.peer(key) else { return };
         self.closed(now, key, CloseCode::ABNORMAL);
         self.owed -= self.outboxes[index].owed();
-        let dirty = std::mem::take(&mut self.outboxes[index].dirty);
-        if dirty {
-            self.dirty.retain(|each| *each as usize != index);
+        if let Some(held) = self.outboxes[index].held.take() {
+            self.arena.let_go(held);
         }
         self.overflowed.retain(|each| *each as usize != index);
         self.outboxes[index] = Outbox::new(Dialect::Plain);

@@ -1,27 +1,17 @@
-//! Publications into outboxes, outboxes onto sockets.
+//! Publications and answers into outboxes.
 
 use bytes::Bytes;
-use dunlin_protocol::{CloseCode, Envelope, json};
+use dunlin_protocol::{Envelope, json};
 use smallvec::SmallVec;
 
+use super::arena::Piece;
 use super::effect::{PeerKey, Tag};
 use super::moment::Moment;
-use super::outbox::{Piece, Write};
 use super::peer::Stage;
-use super::tally::{Limit, Slow as Action};
 use super::{Alarm, Hub};
 use crate::config::{Session, Slow};
 use crate::publication::{DIALECTS, Dialect, Publication};
 use crate::wire::{self, Opcode};
-
-/// What became of a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrote {
-    /// The socket took so many bytes, at least one.
-    Bytes(usize),
-    /// It takes no more now; [`Hub::flush_one`] is called when it does.
-    Blocked,
-}
 
 impl Hub {
     /// A publication for the audience of a topic. Peers in a topic listed before it are served from that
@@ -42,7 +32,7 @@ impl Hub {
             }
         }
         self.topics[topic].audience = audience;
-        self.note_delivered(publication, delivered);
+        self.note_delivered(publication.envelope.at_us, delivered);
     }
 
     /// A publication without a topic, for everybody in a namespace.
@@ -58,7 +48,7 @@ impl Hub {
             }
         }
         self.namespaces[namespace].members = members;
-        self.note_delivered(publication, delivered);
+        self.note_delivered(publication.envelope.at_us, delivered);
     }
 
     #[inline]
@@ -69,28 +59,16 @@ impl Hub {
         pieces: &mut [Option<Piece>; DIALECTS],
         slow: Slow,
     ) -> bool {
-        let outbox = &mut self.outboxes[index as usize];
-        let dialect = outbox.dialect;
-        let turn = &mut self.turn;
-        let piece = pieces[dialect as usize].get_or_insert_with(|| turn.take_in(publication.frame(dialect)));
-        if outbox.owed() + piece.len() > self.settings.limits.outbox {
+        let index = index as usize;
+        let dialect = self.outboxes[index].dialect;
+        let arena = &mut self.arena;
+        let piece = pieces[dialect as usize].get_or_insert_with(|| arena.take_in(publication.frame(dialect)));
+        if self.would_overflow(index, piece) {
             self.fall_behind(index, slow);
             return false;
         }
-        outbox.push(piece);
-        self.owed += piece.len();
-        if !outbox.dirty {
-            outbox.dirty = true;
-            self.dirty.push(index);
-        }
+        self.owe(index, piece);
         true
-    }
-
-    fn note_delivered(&mut self, publication: &Publication, delivered: u64) {
-        if delivered > 0 {
-            self.tally.deliveries += delivered;
-            self.tally.delivered.push((publication.envelope.at_us, delivered));
-        }
     }
 
     /// Who published it, if that peer is here and is not to hear it.
@@ -104,56 +82,18 @@ impl Hub {
         publication.earlier_topics().iter().filter_map(|name| topics.get(name).copied()).collect()
     }
 
-    /// A peer owes us too much attention (H6).
-    #[cold]
-    fn fall_behind(&mut self, index: u32, slow: Slow) {
-        self.tally.limited(Limit::Outbox);
-        match slow {
-            Slow::Drop => self.tally.slow(Action::Drop),
-            Slow::Close => self.overflowed.push(index),
-        }
-    }
-
-    /// Closes the peers whose outboxes overflowed, and the slowest while the shard owes too much after a
-    /// flush: what a turn has just brought is nobody's slowness. Comes before the effects are taken.
-    pub fn shed(&mut self, now: Moment) {
-        for index in std::mem::take(&mut self.overflowed) {
-            self.close_slow(now, index as usize);
-        }
-        let crowded = std::mem::take(&mut self.crowded);
-        while crowded && self.owed > self.settings.outbox_total {
-            let staying = self.peers.iter().filter(|(_, peer)| !matches!(peer.stage, Stage::Closing(_)));
-            let Some((slowest, _)) = staying.max_by_key(|(index, _)| self.outboxes[*index].owed()) else {
-                return;
-            };
-            self.tally.limited(Limit::OutboxTotal);
-            self.close_slow(now, slowest);
-        }
-    }
-
-    /// The peer is sent no more than the rest of the frame under way, and a Close.
-    fn close_slow(&mut self, now: Moment, index: usize) {
-        let Some(peer) = self.peers.get(index).filter(|peer| !matches!(peer.stage, Stage::Closing(_))) else {
-            return;
-        };
-        let key = peer.key(index);
-        self.owed -= self.outboxes[index].cut(&self.turn);
-        self.tally.slow(Action::Close);
-        self.close(now, key, CloseCode::OVERLOADED, "too slow: its outbox is full");
-    }
-
     /// Whole frames for one peer, as `write` appends them. A peer that left is sent nothing.
     pub(super) fn send_bytes(&mut self, index: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if matches!(self.peers[index].stage, Stage::Closing(_)) {
             return;
         }
-        let piece = self.turn.write_in(write);
+        let piece = self.arena.write_in(write);
         self.send_piece(index, &piece);
     }
 
     fn send_piece(&mut self, index: usize, piece: &Piece) {
-        if self.outboxes[index].owed() + piece.len() > self.settings.limits.outbox {
-            return self.fall_behind(index as u32, Slow::Close);
+        if self.would_overflow(index, piece) {
+            return self.fall_behind(index, Slow::Close);
         }
         self.owe(index, piece);
     }
@@ -161,67 +101,17 @@ impl Hub {
     /// Whole control frames that the transport has for a peer: pongs and Close, also while it closes.
     pub fn send_control(&mut self, key: PeerKey, frames: &[u8]) {
         if let Some(index) = self.peer(key).filter(|_| !frames.is_empty()) {
-            let piece = self.turn.copy_in(frames);
+            let piece = self.arena.copy_in(frames);
             self.owe(index, &piece);
             if self.outboxes[index].owed() > self.settings.limits.outbox {
-                self.fall_behind(index as u32, Slow::Close);
+                self.fall_behind(index, Slow::Close);
             }
-        }
-    }
-
-    fn owe(&mut self, index: usize, piece: &Piece) {
-        let outbox = &mut self.outboxes[index];
-        outbox.push(piece);
-        self.owed += piece.len();
-        if !outbox.dirty {
-            outbox.dirty = true;
-            self.dirty.push(index as u32);
         }
     }
 
     /// Puts a ping into the outbox (H1).
     pub(super) fn ping(&mut self, index: usize) {
         self.send_bytes(index, |out| wire::append(out, Opcode::Ping, &[]));
-    }
-
-    /// Writes all outboxes that something was put into, each as far as its socket goes, and ends the turn.
-    pub fn flush(&mut self, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        let wrote = !dirty.is_empty();
-        for index in dirty.drain(..) {
-            let index = index as usize;
-            self.outboxes[index].dirty = false;
-            self.write_out(index, &mut write);
-            self.outboxes[index].settle(&self.turn);
-        }
-        self.dirty = dirty;
-        self.crowded |= wrote && self.owed > self.settings.outbox_total;
-        self.turn.clear();
-    }
-
-    /// A socket that was blocked takes bytes again.
-    pub fn flush_one(&mut self, key: PeerKey, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
-        if let Some(index) = self.peer(key) {
-            self.write_out(index, &mut write);
-        }
-    }
-
-    fn write_out(&mut self, index: usize, write: &mut impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
-        let key = self.peers[index].key(index);
-        let outbox = &mut self.outboxes[index];
-        loop {
-            let Some(next) = outbox.next_write(&self.turn, &mut self.gather) else { return };
-            let Wrote::Bytes(count) = write(key, &next) else { return };
-            drop(next);
-            outbox.advance(count);
-            self.owed -= count;
-            self.tally.bytes_sent += count as u64;
-        }
-    }
-
-    /// Bytes owed to one peer.
-    pub fn owed_to(&self, key: PeerKey) -> usize {
-        self.peer(key).map_or(0, |index| self.outboxes[index].owed())
     }
 
     /// Tells a newcomer how many users there are (C1).
@@ -256,7 +146,7 @@ impl Hub {
             if told != users as u32 {
                 let piece = pieces[dialect as usize].get_or_insert_with(|| {
                     let frame = users_frame(&self.settings.session, dialect, users);
-                    self.turn.take_in(&frame)
+                    self.arena.take_in(&frame)
                 });
                 self.send_piece(index as usize, piece);
             }

@@ -26,9 +26,9 @@ impl Hub {
         self.peers.insert(Peer { variables: arrival.variables, ..peer });
         let outbox = Outbox::new(arrival.dialect);
         if index == self.outboxes.len() {
-            self.outboxes.push(outbox)
+            self.outboxes.push(outbox);
         } else {
-            self.outboxes[index] = outbox
+            self.outboxes[index] = outbox;
         }
         self.namespaces[namespace].members.push(index as u32);
         self.recounted.push(namespace);

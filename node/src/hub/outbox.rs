@@ -1,99 +1,25 @@
-//! Bytes owed to a peer, and the bytes that all peers of a shard share during one turn.
+//! Bytes owed to a peer.
 //!
-//! A publication's frame is copied once per turn into the [`Turn`]; each outbox only notes which range of
-//! it is owed. Ranges that touch grow together, so a peer that hears one topic is owed a single range
-//! however many publications the turn brought, and is flushed by one write without any copying.
+//! A publication's frame is copied once into the shard's arena; an outbox only notes which range of it is
+//! owed. Ranges that touch grow together, so a peer that hears one topic is owed a single range however many
+//! publications came since its last flush, and is flushed by one write without any copying.
 //!
-//! **Invariant:** between turns no outbox names a range: what a socket did not take is copied out by
-//! [`Outbox::settle`]. Every piece starts at a frame's boundary.
+//! **Invariant:** an outbox that waits for no flush names no range: what a socket did not take is copied out
+//! by [`Outbox::settle`]. Every piece starts at a frame's boundary.
 
 use std::io::IoSlice;
-use std::ops::Range;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::arena::{Arena, LARGE_FRAME, Piece};
 use crate::publication::Dialect;
 use crate::wire;
 
-/// Frames of this size or more are shared between outboxes and never copied.
-pub const LARGE_FRAME: usize = 16 * 1024;
 /// What one write gathers of small pieces, in bytes.
 const GATHER_MAX: usize = 64 * 1024;
 /// Slices one vectored write is given.
 const SLICES_MAX: usize = 16;
-
-/// The frames of one turn, end to end.
-#[derive(Debug, Default)]
-pub struct Turn {
-    bytes: Vec<u8>,
-    /// Bytes of the frames that were shared instead of copied.
-    shared: usize,
-}
-
-impl Turn {
-    /// Takes a frame in: large ones are shared as they are, small ones are copied.
-    pub fn take_in(&mut self, frame: &Bytes) -> Piece {
-        if frame.len() < LARGE_FRAME {
-            return self.copy_in(frame);
-        }
-        self.shared += frame.len();
-        Piece::Whole(frame.clone())
-    }
-
-    /// Copies bytes in, which must be whole frames.
-    pub fn copy_in(&mut self, frames: &[u8]) -> Piece {
-        self.write_in(|out| out.extend_from_slice(frames))
-    }
-
-    /// Takes in what `write` appends, which must be whole frames.
-    pub fn write_in(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Piece {
-        let start = self.bytes.len() as u32;
-        write(&mut self.bytes);
-        Piece::Range(start..self.bytes.len() as u32)
-    }
-
-    /// Bytes taken in since the last [`Turn::clear`].
-    pub fn len(&self) -> usize {
-        self.bytes.len() + self.shared
-    }
-
-    /// Forgets the turn's frames; keeps the room for the next turn's, unless it is out of proportion.
-    pub fn clear(&mut self) {
-        self.shared = 0;
-        self.bytes.clear();
-        self.bytes.shrink_to(ROOM_KEPT);
-    }
-}
-
-/// What a shard keeps allocated for its turns, in bytes.
-const ROOM_KEPT: usize = 1024 * 1024;
-
-/// A run of whole frames owed to a peer.
-#[derive(Debug, Clone)]
-pub enum Piece {
-    /// A range of the current turn.
-    Range(Range<u32>),
-    /// Bytes of its own, or shared with other outboxes.
-    Whole(Bytes),
-}
-
-impl Piece {
-    /// Length in bytes.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Range(range) => range.len(),
-            Self::Whole(bytes) => bytes.len(),
-        }
-    }
-
-    fn bytes<'a>(&'a self, turn: &'a Turn) -> &'a [u8] {
-        match self {
-            Self::Range(range) => &turn.bytes[range.start as usize..range.end as usize],
-            Self::Whole(bytes) => bytes,
-        }
-    }
-}
 
 /// Bytes owed to one peer, in order.
 #[derive(Debug)]
@@ -102,14 +28,17 @@ pub struct Outbox {
     /// Of the first piece, how much the socket has taken.
     written: usize,
     owed: usize,
+    /// What came since its last flush.
+    fresh: u32,
     /// What the peer understands; kept here because a delivery looks at nothing else of a peer.
     pub dialect: Dialect,
-    /// Whether the shard's list of outboxes to flush names this one.
-    pub dirty: bool,
+    /// While it waits for a flush: the chunk of the arena it holds.
+    pub held: Option<u32>,
 }
 
 /// What the next write to the socket should be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, for one write")]
 pub enum Write<'a> {
     /// One run of bytes.
     Contiguous(&'a [u8]),
@@ -120,7 +49,7 @@ pub enum Write<'a> {
 impl Outbox {
     /// An empty outbox. It allocates nothing until a peer falls behind.
     pub fn new(dialect: Dialect) -> Self {
-        Self { pieces: SmallVec::new(), written: 0, owed: 0, dialect, dirty: false }
+        Self { pieces: SmallVec::new(), written: 0, owed: 0, fresh: 0, dialect, held: None }
     }
 
     /// Bytes owed.
@@ -128,27 +57,34 @@ impl Outbox {
         self.owed
     }
 
+    /// Bytes that came since its last flush.
+    pub fn fresh(&self) -> usize {
+        self.fresh as usize
+    }
+
     /// Appends a piece.
     pub fn push(&mut self, piece: &Piece) {
         self.owed += piece.len();
-        if let (Some(Piece::Range(last)), Piece::Range(next)) = (self.pieces.last_mut(), piece)
-            && last.end == next.start
+        self.fresh = self.fresh.saturating_add(piece.len() as u32);
+        if let (Some(Piece::Range { chunk, end, .. }), Piece::Range { chunk: next, start, end: until }) =
+            (self.pieces.last_mut(), piece)
+            && (*chunk, *end) == (*next, *start)
         {
-            last.end = next.end;
+            *end = *until;
             return;
         }
         self.pieces.push(piece.clone());
     }
 
     /// The bytes to write next; none when nothing is owed. `gather` is room to put small pieces together.
-    pub fn next_write<'a>(&'a self, turn: &'a Turn, gather: &'a mut Vec<u8>) -> Option<Write<'a>> {
+    pub fn next_write<'a>(&'a self, arena: &'a Arena, gather: &'a mut Vec<u8>) -> Option<Write<'a>> {
         let (first, rest) = self.pieces.split_first()?;
-        let first = &first.bytes(turn)[self.written..];
+        let first = &arena.bytes(first)[self.written..];
         if rest.is_empty() {
             return Some(Write::Contiguous(first));
         }
         if self.pieces.iter().take(SLICES_MAX).any(|piece| piece.len() >= LARGE_FRAME) {
-            let rest = rest.iter().map(|piece| piece.bytes(turn));
+            let rest = rest.iter().map(|piece| arena.bytes(piece));
             let slices = std::iter::once(first).chain(rest).take(SLICES_MAX);
             return Some(Write::Vectored(slices.map(IoSlice::new).collect()));
         }
@@ -158,7 +94,7 @@ impl Outbox {
             if gather.len() + piece.len() > GATHER_MAX {
                 break;
             }
-            gather.extend_from_slice(piece.bytes(turn));
+            gather.extend_from_slice(arena.bytes(piece));
         }
         Some(Write::Contiguous(gather))
     }
@@ -181,8 +117,9 @@ impl Outbox {
         }
     }
 
-    /// Copies out what is still owed of the turn, so that the turn can be forgotten.
-    pub fn settle(&mut self, turn: &Turn) {
+    /// Copies out what is still owed of the arena, so that the arena can be let go.
+    pub fn settle(&mut self, arena: &Arena) {
+        self.fresh = 0;
         if self.pieces.iter().all(|piece| matches!(piece, Piece::Whole(_))) {
             return;
         }
@@ -190,7 +127,7 @@ impl Outbox {
         let mut run = Vec::new();
         for piece in self.pieces.drain(..) {
             match piece {
-                Piece::Range(_) => run.extend_from_slice(piece.bytes(turn)),
+                Piece::Range { .. } => run.extend_from_slice(arena.bytes(&piece)),
                 Piece::Whole(_) => {
                     if !run.is_empty() {
                         settled.push(Piece::Whole(std::mem::take(&mut run).into()));
@@ -206,10 +143,10 @@ impl Outbox {
     }
 
     /// Drops all that is owed but the rest of a frame that is already under way; says how many bytes went.
-    pub fn cut(&mut self, turn: &Turn) -> usize {
+    pub fn cut(&mut self, arena: &Arena) -> usize {
         let before = self.owed;
         let rest = self.pieces.first().map(|first| {
-            let bytes = first.bytes(turn);
+            let bytes = arena.bytes(first);
             Bytes::copy_from_slice(&bytes[self.written..boundary_from(bytes, self.written)])
         });
         self.pieces.clear();

@@ -8,26 +8,27 @@ fn frame(byte: u8, length: usize) -> Bytes {
 }
 
 /// What a socket that takes `step` bytes at a time would have been sent.
-fn drain(outbox: &mut Outbox, turn: &Turn, step: usize) -> Vec<u8> {
+fn drain(outbox: &mut Outbox, arena: &Arena, step: usize) -> Vec<u8> {
     let (mut sent, mut gather) = (Vec::new(), Vec::new());
     loop {
-        let Some(write) = outbox.next_write(turn, &mut gather) else { return sent };
+        let Some(write) = outbox.next_write(arena, &mut gather) else { return sent };
         let bytes: Vec<u8> = match &write {
-            Write::Contiguous(bytes) => bytes.to_vec(),
-            Write::Vectored(slices) => slices.iter().flat_map(|slice| slice.to_vec()).collect(),
+            Write::Contiguous(bytes) => bytes[..bytes.len().min(step)].to_vec(),
+            Write::Vectored(slices) => {
+                slices.iter().flat_map(|slice| slice.iter()).copied().take(step).collect()
+            }
         };
         drop(write);
-        let count = bytes.len().min(step);
-        sent.extend_from_slice(&bytes[..count]);
-        outbox.advance(count);
+        outbox.advance(bytes.len());
+        sent.extend(bytes);
     }
 }
 
 #[test]
 fn frames_of_one_topic_grow_into_one_range() {
-    let (mut turn, mut outbox) = (Turn::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
     for byte in 0..10 {
-        let piece = turn.take_in(&frame(byte, 100));
+        let piece = arena.take_in(&frame(byte, 100));
         outbox.push(&piece);
     }
     assert_eq!(outbox.pieces.len(), 1);
@@ -37,54 +38,54 @@ fn frames_of_one_topic_grow_into_one_range() {
 #[test]
 fn small_and_large_frames_keep_their_order_whatever_the_socket_takes() {
     for step in [1, 7, 1000, 20_000, usize::MAX] {
-        let (mut turn, mut outbox) = (Turn::default(), Outbox::new(Dialect::Plain));
+        let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
         let frames =
             [frame(1, 10), frame(2, LARGE_FRAME), frame(3, 5), frame(4, 0), frame(5, LARGE_FRAME * 3)];
         for each in &frames {
-            let piece = turn.take_in(each);
+            let piece = arena.take_in(each);
             outbox.push(&piece);
-            turn.copy_in(&frame(9, 3)); // somebody else's, between ours
+            arena.copy_in(&frame(9, 3)); // somebody else's, between ours
         }
-        assert_eq!(drain(&mut outbox, &turn, step), frames.concat());
+        assert_eq!(drain(&mut outbox, &arena, step), frames.concat());
         assert_eq!(outbox.owed(), 0);
     }
 }
 
 #[test]
 fn what_is_left_after_a_turn_outlives_it() {
-    let (mut turn, mut outbox) = (Turn::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
     let frames = [frame(1, 300), frame(2, LARGE_FRAME), frame(3, 300)];
     for each in &frames {
-        let piece = turn.take_in(each);
+        let piece = arena.take_in(each);
         outbox.push(&piece);
     }
     outbox.advance(100);
-    outbox.settle(&turn);
-    turn.clear();
-    turn.copy_in(&[0xff; 2000]);
-    assert_eq!(drain(&mut outbox, &turn, 4096), frames.concat()[100..]);
+    outbox.settle(&arena);
+    arena.sweep();
+    arena.copy_in(&[0xff; 2000]);
+    assert_eq!(drain(&mut outbox, &arena, 4096), frames.concat()[100..]);
 }
 
 #[test]
 fn cutting_keeps_the_frame_under_way_whole() {
-    let (mut turn, mut outbox) = (Turn::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
     for byte in 0..5 {
-        let piece = turn.take_in(&frame(byte, 200)); // 204 bytes each
+        let piece = arena.take_in(&frame(byte, 200)); // 204 bytes each
         outbox.push(&piece);
     }
     outbox.advance(300);
-    assert_eq!(outbox.cut(&turn), 5 * 204 - 408);
-    assert_eq!(drain(&mut outbox, &turn, usize::MAX).len(), 108);
+    assert_eq!(outbox.cut(&arena), 5 * 204 - 408);
+    assert_eq!(drain(&mut outbox, &arena, usize::MAX).len(), 108);
 }
 
 #[test]
 fn cutting_at_a_boundary_leaves_nothing() {
-    let (mut turn, mut outbox) = (Turn::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
     for byte in 0..3 {
-        let piece = turn.take_in(&frame(byte, 10));
+        let piece = arena.take_in(&frame(byte, 10));
         outbox.push(&piece);
     }
     outbox.advance(12);
-    assert_eq!(outbox.cut(&turn), 24);
+    assert_eq!(outbox.cut(&arena), 24);
     assert_eq!(outbox.owed(), 0);
 }

@@ -123,7 +123,7 @@ pub struct Tally {
     pub bytes_received: u64,
     /// Bytes the sockets took.
     pub bytes_sent: u64,
-    /// Deliveries of this turn by the moment they were published (µs), for the histogram.
+    /// Deliveries that have been written, by the moment they were published (µs), for the histogram.
     pub delivered: Vec<(u64, u64)>,
 }
 

@@ -3,6 +3,7 @@
 mod frames;
 mod heartbeat;
 mod limits;
+mod model;
 mod order;
 mod policy;
 mod purity;

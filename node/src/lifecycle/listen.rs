@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_second_start_finds_the_address_in_use() {
         let (address, _listeners) = bind_shared(anywhere(), 3, "--listen").expect("a free port");
-        let second = bind_shared(address, 3, "--listen").err().expect("taken").to_string();
+        let second = bind_shared(address, 3, "--listen").expect_err("taken").to_string();
         assert!(second.contains(&address.to_string()) && second.contains("--listen"), "{second}");
         assert!(matches!(bind(address, "--internal"), Err(BindError::InUse { .. })));
     }

@@ -66,7 +66,7 @@ impl Collector for Latency {
             buckets.push(bucket);
         }
         cumulative += self.0.buckets[BOUNDS_US.len()].load(Ordering::Relaxed);
-        histogram.set_bucket(buckets.into());
+        histogram.set_bucket(buckets);
         histogram.set_sample_count(cumulative);
         histogram.set_sample_sum(self.0.sum_us.load(Ordering::Relaxed) as f64 / 1e6);
         let mut metric = Metric::default();
@@ -75,7 +75,7 @@ impl Collector for Latency {
         family.set_name(NAME.into());
         family.set_help(HELP.into());
         family.set_field_type(MetricType::HISTOGRAM);
-        family.set_metric(vec![metric].into());
+        family.set_metric(vec![metric]);
         vec![family]
     }
 }

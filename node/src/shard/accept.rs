@@ -28,10 +28,15 @@ pub(super) async fn run(shard: Rc<Shard>, listener: TcpListener) {
             Err(error) => {
                 tracing::warn!(%error, "accepting pauses");
                 shard.common.metrics.connection("accept_error");
-                tokio::time::sleep(PAUSE).await;
+                pause().await;
             }
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "no event says that a descriptor is free again")]
+async fn pause() {
+    tokio::time::sleep(PAUSE).await;
 }
 
 /// Whether only the one connection failed that would have been accepted.

@@ -244,6 +244,7 @@ impl Core {
 
     /// Serves one peer; ready when its connection is over.
     fn poll_connection(&mut self, key: PeerKey, now: Moment, context: &mut Context<'_>) -> Poll<()> {
+        let saturated = self.is_saturated();
         let Some(Some(connection)) = self.connections.get_mut(key.index as usize) else {
             return Poll::Ready(());
         };
@@ -252,7 +253,8 @@ impl Core {
         let before = connection.phase;
         let mut room = Room { scratch: &mut self.scratch, replies: &mut self.replies };
         let mut step = Step::Again;
-        for _ in 0..STEPS_AT_ONCE {
+        let steps = if before == Phase::Reading && saturated { 0 } else { STEPS_AT_ONCE };
+        for _ in 0..steps {
             step = connection.step(&mut self.hub, now, &mut room, context);
             if !matches!(step, Step::Again) {
                 break;

@@ -10,10 +10,10 @@ use super::{Common, Snapshot};
 use crate::broker::{Command, Event};
 use crate::hub::{Effect, Hub, PeerKey, Tally, Wrote};
 
-/// Bytes of publications one turn takes in before it flushes: far below what an outbox may hold.
-const TURN_BYTES: usize = 256 * 1024;
 /// What one read takes from a socket at most, in bytes.
-const READ_BYTES: usize = 16 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+/// So many effects wait for a turn at most before peers are read on.
+const EFFECTS_MAX: usize = 8192;
 
 pub(super) struct Core {
     pub(super) hub: Hub,
@@ -46,6 +46,12 @@ impl Core {
         }
     }
 
+    /// Whether peers should not be read until what they said has been passed on: what a node can't write it
+    /// should not read.
+    pub(super) fn is_saturated(&self) -> bool {
+        !self.events.is_empty() || self.hub.effect_count() >= EFFECTS_MAX
+    }
+
     /// Does all that waits: deadlines, effects, the broker's events; then writes every outbox once. Says
     /// whether there is more to do.
     pub(super) fn turn(&mut self, shard: usize, common: &Common) -> bool {
@@ -73,16 +79,16 @@ impl Core {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Join { tag, namespace, topic } => {
-                    self.commands.push(Command::Join(tag, namespace, topic))
+                    self.commands.push(Command::Join(tag, namespace, topic));
                 }
                 Effect::Leave { tag, namespace, topic } => {
-                    self.commands.push(Command::Leave(tag, namespace, topic))
+                    self.commands.push(Command::Leave(tag, namespace, topic));
                 }
                 Effect::Count { tag, namespace, peers } => {
-                    self.commands.push(Command::Count(tag, namespace, peers))
+                    self.commands.push(Command::Count(tag, namespace, peers));
                 }
                 Effect::Publish { ticket, envelope } => {
-                    self.commands.push(Command::Publish(ticket, envelope))
+                    self.commands.push(Command::Publish(ticket, envelope));
                 }
                 Effect::Opened(peer) => self.wake(peer),
                 Effect::Close { peer, code, reason } => self.close(peer, code, reason),
@@ -95,7 +101,7 @@ impl Core {
 
     /// Takes in what the broker has, as much as one turn may.
     fn take_in(&mut self) {
-        while self.hub.turn_bytes() < TURN_BYTES {
+        while !self.hub.is_full() || self.is_within_publish() {
             match self.events.pop_front() {
                 Some(Event::Publication(tag, publication)) => self.hub.deliver(tag, &publication),
                 Some(Event::Broadcast(tag, publication)) => self.hub.deliver_to_all(tag, &publication),
@@ -105,6 +111,15 @@ impl Core {
                 None => return,
             }
         }
+    }
+
+    /// Whether the next event is a further copy of a publish to several topics: between two copies no peer
+    /// may change its subscriptions, or it would get both or none (T4).
+    fn is_within_publish(&self) -> bool {
+        let next = self.events.front();
+        next.is_some_and(
+            |next| matches!(next, Event::Publication(_, copy) if !copy.earlier_topics().is_empty()),
+        )
     }
 
     fn flush(&mut self) {
@@ -158,7 +173,6 @@ impl Core {
             named_peers: named.iter().map(|name| self.hub.peers_in(name.as_str())).collect(),
             peers: self.hub.peer_count(),
             subscriptions: self.hub.subscription_count(),
-            topics: self.hub.topic_count(),
             owed: self.hub.owed(),
         }
     }

@@ -99,7 +99,7 @@ async fn serve(visit: Rc<Visit>, socket: Socket) {
     }
     let service = {
         let visit = visit.clone();
-        service_fn(move |request| respond(visit.clone(), request))
+        service_fn(move |request| respond(&visit, request))
     };
     let mut connection = builder.serve_connection(TokioIo::new(socket), service);
     let served = poll_fn(|context| connection.poll_without_shutdown(context)).await;
@@ -177,7 +177,7 @@ async fn goodbye(mut socket: Socket) {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
 
-fn respond(visit: Rc<Visit>, request: Request<Incoming>) -> Answer {
+fn respond(visit: &Visit, request: Request<Incoming>) -> Answer {
     visit.served.set(true);
     let common = &visit.shard.common;
     if request.uri().path() == "/.dunlin/ready" && matches!(*request.method(), Method::GET | Method::HEAD) {

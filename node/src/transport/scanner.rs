@@ -20,7 +20,8 @@ pub struct Scanner {
     close_seen: u8,
 }
 
-/// A message has more fragments than allowed. The bytes before `at` are within the limit.
+/// A message has more fragments than allowed. Before `at` is all that is within the limit, and so much of
+/// the next frame's header that it is no frame yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooManyFragments {
     /// Offset in the scanned bytes.
@@ -44,7 +45,7 @@ impl Scanner {
                 if usize::from(self.seen) == self.header_len() {
                     self.begin_payload();
                     if self.fragments as usize > fragments_max {
-                        return Err(TooManyFragments { at });
+                        return Err(TooManyFragments { at: at - 1 });
                     }
                 }
             }
@@ -127,11 +128,11 @@ mod tests {
         match length {
             0..=125 => bytes.push(0x80 | length as u8),
             126..=0xffff => {
-                bytes.push(0x80 | 126);
+                bytes.push(0x80 | 0x7e);
                 bytes.extend_from_slice(&(length as u16).to_be_bytes());
             }
             _ => {
-                bytes.push(0x80 | 127);
+                bytes.push(0x80 | 0x7f);
                 bytes.extend_from_slice(&(length as u64).to_be_bytes());
             }
         }
@@ -173,7 +174,7 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(scanner.scan(&message, 3), Ok(()));
         }
-        let within = frame(0x01, 1).len() + 6;
+        let within = frame(0x01, 1).len() + 5;
         assert_eq!(scanner.scan(&message, 1), Err(TooManyFragments { at: within }));
     }
 }

@@ -219,13 +219,14 @@ fn select_subprotocol(
 fn namespace_of(endpoint: &Endpoint, path: &str, variables: &Variables) -> Result<Namespace, Rejection> {
     let named = match &endpoint.namespace {
         NamespaceRule::Path => Namespace::parse(path),
-        NamespaceRule::Template(template) => match template.render(variables) {
-            Some(text) => Namespace::parse(&text),
-            None => {
+        NamespaceRule::Template(template) => {
+            if let Some(text) = template.render(variables) {
+                Namespace::parse(&text)
+            } else {
                 let detail = format!("the namespace {template} needs a value that the request does not have");
                 return Err(Rejection::malformed("namespace", detail));
             }
-        },
+        }
     };
     named.map_err(|error: NameError| Rejection::malformed("namespace", error.to_string()))
 }
@@ -248,6 +249,7 @@ fn decode(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = hex.filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let escaped = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (first, escaped) {
             (b'%', Some(byte)) => {

@@ -20,11 +20,17 @@ use crate::wire::{self, Opcode};
 /// What tungstenite reads at a time, and so what an idle peer keeps allocated, in bytes.
 const READ_BUFFER: usize = 512;
 
+/// The longest message where no limit is configured, in bytes: tungstenite makes room for a frame as soon as
+/// its header declares a length, so there must be some limit.
+const MESSAGE_MAX: usize = 64 * 1024 * 1024;
+
 /// Our end of one WebSocket connection, after the upgrade.
 pub struct WebSocket {
     context: WebSocketContext,
     scanner: Scanner,
     fragments_max: usize,
+    /// Whether the peer broke a rule; what it sends is not looked at any more.
+    failed: bool,
 }
 
 /// What came of received bytes.
@@ -72,19 +78,22 @@ impl Failure {
 impl WebSocket {
     /// The server's end.
     pub fn new(limits: &Limits) -> Self {
-        let size = (limits.message != usize::MAX).then_some(limits.message);
+        let size = Some(limits.message.min(MESSAGE_MAX));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_message_size(size)
             .max_frame_size(size);
         let context = WebSocketContext::new(Role::Server, Some(config));
-        Self { context, scanner: Scanner::default(), fragments_max: limits.fragments }
+        Self { context, scanner: Scanner::default(), fragments_max: limits.fragments, failed: false }
     }
 
     /// Takes received bytes in; hands each result to `each`, in order, and appends control frames to
     /// `replies`. After [`Received::Closed`] or [`Received::Failed`] nothing more comes.
     pub fn receive(&mut self, bytes: &[u8], replies: &mut Vec<u8>, mut each: impl FnMut(Received)) {
+        if self.failed {
+            return;
+        }
         let scanned = self.scanner.scan(bytes, self.fragments_max);
         let within = scanned.as_ref().map_or_else(|TooManyFragments { at }| &bytes[..*at], |()| bytes);
         if self.read_all(within, replies, &mut each) && scanned.is_err() {
@@ -145,6 +154,7 @@ impl WebSocket {
     }
 
     fn fail(&mut self, failure: Failure, replies: &mut Vec<u8>, each: &mut impl FnMut(Received)) {
+        self.failed = true;
         self.close(failure.code(), failure.reason(), replies);
         each(Received::Failed(failure));
     }

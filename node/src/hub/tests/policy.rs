@@ -73,7 +73,7 @@ fn patterns_decide_who_may_subscribe_and_publish() {
         "#,
     );
     let mut arrival = arrival(0, Dialect::Plain);
-    arrival.variables = query(&[("room", "*"), ("room", "second")]);
+    arrival.variables = Some(Box::new(query(&[("room", "*"), ("room", "second")])));
     let who = world.arrive(0, arrival);
     world.settle();
     world.heard(who);
@@ -105,10 +105,10 @@ fn patterns_decide_who_may_subscribe_and_publish() {
 #[test]
 fn a_variable_without_a_value_matches_nothing() {
     let toml = "[[endpoint]]\npath = \"/**\"\nsubscribe = [\"room:{query.room}\"]\n";
-    for variables in [None, query(&[]), query(&[("room", "")])] {
+    for variables in [None, Some(query(&[])), Some(query(&[("room", "")]))] {
         let mut world = World::new(toml);
         let mut arrival = arrival(0, Dialect::Plain);
-        arrival.variables = variables;
+        arrival.variables = variables.map(Box::new);
         let who = world.arrive(0, arrival);
         world.settle();
         world.heard(who);

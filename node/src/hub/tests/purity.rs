@@ -29,8 +29,8 @@ fn hub_files() -> Vec<PathBuf> {
     let listed = fs::read_dir(source.join("hub")).expect("the hub's files are there");
     let paths = listed.map(|entry| entry.expect("its names can be read").path());
     let is_ours = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str()).expect("names are text");
-        name.ends_with(".rs") && !name.contains("tests")
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("names are text");
+        path.extension().is_some_and(|extension| extension == "rs") && !name.contains("tests")
     };
     std::iter::once(source.join("hub.rs")).chain(paths.filter(is_ours)).collect()
 }

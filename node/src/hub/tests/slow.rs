@@ -133,7 +133,9 @@ fn the_slowest_go_first_when_all_together_are_owed_too_much() {
     let sender = world.join(0);
     let peers = [world.join(0), world.join(0), world.join(0), world.join(0)];
     for (who, topics) in peers.iter().zip([&["b"][..], &["b", "a"], &["a", "b", "c"], &["c"]]) {
-        topics.iter().for_each(|topic| world.say(*who, &subscribe(topic)));
+        for topic in topics {
+            world.say(*who, &subscribe(topic));
+        }
         world.block(*who, 0);
     }
     world.settle();

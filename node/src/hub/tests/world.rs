@@ -1,6 +1,6 @@
 //! A cluster in one thread: hubs, the memory broker, a virtual clock, and peers whose sockets do as told.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +10,8 @@ use dunlin_protocol::{CloseCode, Incarnation, Namespace, PeerId};
 use super::wire::{self, Socket};
 use crate::broker::{Broker, Command, Event, MemoryBroker};
 use crate::config::{Config, Flags, PathParams};
-use crate::hub::{Arrival, Effect, Hub, Message, Moment, PeerKey, Settings, Tally, Variables, Write, Wrote};
+use crate::hub::{Arrival, Effect, Hub, Message, Moment, PeerKey, Settings, Tally, Variables};
 use crate::publication::Dialect;
-
-/// What a shard's turn takes in before it flushes, as the driver has it.
-const TURN_BYTES: usize = 256 * 1024;
 
 /// Who is talked about: a place in the world's list of peers.
 pub type Who = usize;
@@ -32,9 +29,10 @@ pub struct Client {
 
 pub struct World {
     pub now: Moment,
-    pub settings: Arc<Settings>,
     pub hubs: Vec<Hub>,
     pub clients: Vec<Client>,
+    /// Where in the list each hub's peer is.
+    places: HashMap<(usize, PeerKey), Who>,
     /// Payloads in the order in which the broker got them.
     pub submitted: Vec<Bytes>,
     broker: MemoryBroker,
@@ -61,15 +59,15 @@ pub fn settings(toml: &str) -> Settings {
 impl World {
     /// One hub with the given configuration.
     pub fn new(toml: &str) -> Self {
-        Self::of(1, Arc::new(settings(toml)), 1)
+        Self::of(1, &Arc::new(settings(toml)), 1)
     }
 
     /// Two hubs with the given configuration.
     pub fn two(toml: &str) -> Self {
-        Self::of(2, Arc::new(settings(toml)), 1)
+        Self::of(2, &Arc::new(settings(toml)), 1)
     }
 
-    pub fn of(hubs: usize, settings: Arc<Settings>, seed: u64) -> Self {
+    pub fn of(hubs: usize, settings: &Arc<Settings>, seed: u64) -> Self {
         let now = Moment::from_millis(1_700_000_000_000);
         let broker = MemoryBroker::default();
         let attach = |_| broker.attach(Arc::new(|| ())) as u8;
@@ -78,8 +76,8 @@ impl World {
         Self {
             now,
             hubs: shards.into_iter().map(hub).collect(),
-            settings,
             clients: Vec::new(),
+            places: HashMap::new(),
             submitted: Vec::new(),
             broker,
             inboxes: vec![VecDeque::new(); hubs],
@@ -92,7 +90,9 @@ impl World {
         let key = self.hubs[hub].open(self.now, arrival).expect("a test's hub is never full");
         let (socket, unread) = (Socket::default(), VecDeque::new());
         self.clients.push(Client { hub, key, socket, unread, terminated: false });
-        self.clients.len() - 1
+        let who = self.clients.len() - 1;
+        self.places.insert((hub, key), who);
+        who
     }
 
     /// A plain peer of the first endpoint in `/ws` opens, and is told what it is told.
@@ -168,10 +168,10 @@ impl World {
             match effect {
                 Effect::Join { tag, namespace, topic } => commands.push(Command::Join(tag, namespace, topic)),
                 Effect::Leave { tag, namespace, topic } => {
-                    commands.push(Command::Leave(tag, namespace, topic))
+                    commands.push(Command::Leave(tag, namespace, topic));
                 }
                 Effect::Count { tag, namespace, peers } => {
-                    commands.push(Command::Count(tag, namespace, peers))
+                    commands.push(Command::Count(tag, namespace, peers));
                 }
                 Effect::Publish { ticket, envelope } => {
                     self.submitted.push(envelope.payload.bytes.clone());
@@ -179,7 +179,7 @@ impl World {
                 }
                 Effect::Opened(key) => self.read(self.who(hub, key)),
                 Effect::Close { peer, code, reason } => {
-                    self.hubs[hub].send_control(peer, &wire::close(code, reason))
+                    self.hubs[hub].send_control(peer, &wire::close(code, reason));
                 }
                 Effect::Terminate(key) => {
                     let who = self.who(hub, key);
@@ -193,7 +193,9 @@ impl World {
 
     fn take_in(&mut self, hub: usize) {
         let (inbox, hub) = (&mut self.inboxes[hub], &mut self.hubs[hub]);
-        while hub.turn_bytes() < TURN_BYTES {
+        let is_copy =
+            |next: &Event| matches!(next, Event::Publication(_, copy) if !copy.earlier_topics().is_empty());
+        while !hub.is_full() || inbox.front().is_some_and(is_copy) {
             match inbox.pop_front() {
                 Some(Event::Publication(tag, publication)) => hub.deliver(tag, &publication),
                 Some(Event::Broadcast(tag, publication)) => hub.deliver_to_all(tag, &publication),
@@ -206,16 +208,12 @@ impl World {
     }
 
     fn flush(&mut self, hub: usize) {
-        let clients = &mut self.clients;
-        self.hubs[hub].flush(|key, write: &Write<'_>| -> Wrote {
-            let found = clients.iter_mut().rev().find(|client| (client.hub, client.key) == (hub, key));
-            found.expect("only the world's peers are written to").socket.write(write)
-        });
+        let (clients, places) = (&mut self.clients, &self.places);
+        self.hubs[hub].flush(|key, write| clients[places[&(hub, key)]].socket.write(write));
     }
 
     fn who(&self, hub: usize, key: PeerKey) -> Who {
-        let found = self.clients.iter().rposition(|client| (client.hub, client.key) == (hub, key));
-        found.expect("every peer is one of the world's")
+        self.places[&(hub, key)]
     }
 
     /// Turns every hub until nobody has anything to do.
@@ -315,7 +313,7 @@ impl World {
             let left = (hub.peer_count(), hub.topic_count(), hub.subscription_count(), hub.owed());
             assert_eq!(left, (0, 0, 0, 0), "peers, topics, subscriptions, bytes owed");
             assert!(hub.tickets.is_empty() && hub.peers.is_empty() && !hub.has_work());
-            assert_eq!(hub.turn_bytes(), 0);
+            assert!(!hub.is_full());
         }
     }
 }
@@ -331,10 +329,10 @@ pub fn arrival_in(namespace: &str, endpoint: u16, dialect: Dialect) -> Arrival {
 }
 
 /// Variables of the query, as pairs.
-pub fn query(pairs: &[(&str, &str)]) -> Option<Box<Variables>> {
+pub fn query(pairs: &[(&str, &str)]) -> Variables {
     let owned = |pair: &(&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
     let query = pairs.iter().map(owned).collect();
-    Some(Box::new(Variables { path: PathParams::default(), query }))
+    Variables { path: PathParams::default(), query }
 }
 
 /// The frame a peer that speaks of topics gets.

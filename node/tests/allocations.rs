@@ -1,0 +1,115 @@
+//! A delivery allocates nothing that grows with its audience (style 13: encode once, share the bytes).
+
+use std::sync::Arc;
+
+use allocation_counter::AllocationInfo;
+use dunlin::config::{Config, Flags};
+use dunlin::hub::{Arrival, Effect, Hub, Message, Moment, Settings, Tag, Tally, Write, Wrote};
+use dunlin::publication::{Dialect, Publication};
+use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, PublicationId, Recipients, Topic};
+
+/// Deliveries before anything is counted: buffers have found their size by then.
+const WARM_UP: usize = 20;
+
+fn settings() -> Settings {
+    let toml = "[session]\ntopic = \"\"\n[[endpoint]]\npath = \"/**\"\nsubscribe = [\"*\"]\n";
+    let flags = Flags { config: Some("dunlin.toml".into()), ..Flags::default() };
+    let config = Config::load(&flags, [], &|_| Ok(toml.to_owned())).expect("a good configuration");
+    Settings {
+        outbox_total: config.limits.outbox_total.bytes(),
+        endpoints: config.endpoints,
+        limits: config.limits,
+        session: config.session,
+        topics: config.topics,
+        node: "node".to_owned(),
+        incarnation: Incarnation(1),
+    }
+}
+
+/// Answers what the hub asks of its broker; says the tag of the topic it joined.
+fn answer(hub: &mut Hub) -> Option<Tag> {
+    let (mut effects, mut topic) = (Vec::new(), None);
+    hub.take_effects(&mut effects);
+    for effect in effects {
+        match effect {
+            Effect::Join { tag, .. } => {
+                hub.joined(tag);
+                topic = Some(tag);
+            }
+            Effect::Count { tag, .. } => hub.counted(tag, 0),
+            _ => {}
+        }
+    }
+    topic
+}
+
+/// A hub with so many peers of every dialect that subscribe to one topic.
+fn audience(peers: usize) -> (Hub, Tag) {
+    let now = Moment::from_millis(1_000_000);
+    let mut hub = Hub::new(Arc::new(settings()), 0, now, 1);
+    let namespace = Namespace::parse("/ws").expect("a namespace");
+    let mut topic = None;
+    for number in 0..peers {
+        let dialect = if number % 2 == 0 { Dialect::Plain } else { Dialect::JsonV1 };
+        let arrival = Arrival { endpoint: 0, namespace: namespace.clone(), dialect, variables: None };
+        let key = hub.open(now, arrival).expect("there is room");
+        answer(&mut hub);
+        hub.receive(now, key, Message::Text(r#"{"type":"subscribe","topic":"a"}"#.into()));
+        topic = answer(&mut hub).or(topic);
+    }
+    assert_eq!(hub.subscription_count(), peers);
+    (hub, topic.expect("the first peer joined it"))
+}
+
+fn publication(payload: Payload) -> Publication {
+    let envelope = Envelope {
+        id: PublicationId { incarnation: Incarnation(1), lane: 0, sequence: 1 },
+        origin: None,
+        echo: false,
+        at_us: 0,
+        namespace: Namespace::parse("/ws").expect("a namespace"),
+        to: Recipients::Topic(Topic::parse("a").expect("a topic")),
+        payload,
+    };
+    Publication::new(envelope, 0)
+}
+
+/// What delivering one publication and writing it to every socket takes, once all is warm.
+fn cost(peers: usize, payload: &Payload) -> AllocationInfo {
+    let (mut hub, topic) = audience(peers);
+    let mut tally = Tally::default();
+    let mut cost = AllocationInfo::default();
+    for _ in 0..=WARM_UP {
+        hub.take_tally(&mut tally);
+        let publication = publication(payload.clone());
+        let mut writes = 0;
+        cost = allocation_counter::measure(|| {
+            hub.deliver(topic, &publication);
+            while hub.owed() > 0 {
+                hub.flush(|_, write| {
+                    writes += 1;
+                    match write {
+                        Write::Contiguous(bytes) => Wrote::Bytes(bytes.len()),
+                        Write::Vectored(slices) => Wrote::Bytes(slices.iter().map(|slice| slice.len()).sum()),
+                    }
+                });
+            }
+        });
+        assert_eq!(writes, peers);
+        assert_eq!(hub.owed(), 0);
+    }
+    cost
+}
+
+#[test]
+fn a_delivery_to_a_thousand_peers_allocates_as_often_as_one_to_ten() {
+    for payload in [
+        Payload::json(&br#"{"text":"hello"}"#[..]),
+        Payload::binary(vec![7; 1_000]),
+        Payload::json(format!("\"{}\"", "x".repeat(40_000))),
+    ] {
+        let (few, many) = (cost(10, &payload), cost(1_000, &payload));
+        assert_eq!(many.count_total, few.count_total, "{} bytes", payload.bytes.len());
+        assert!((1..10).contains(&few.count_total), "{few:?}");
+    }
+}
