@@ -33,9 +33,10 @@ pub fn publish(publish: Publish) -> anyhow::Result<()> {
     let payload = payload_of(&publish)?;
     block_on(async move {
         let mut socket = connect(&publish.url, publish.origin.as_deref()).await?;
-        let frame =
-            json!({ "type": "publish", "topic": publish.topic.as_str(), "payload": payload, "id": 1 });
-        socket.send(Message::text(frame.to_string())).await?;
+        let topic = serde_json::to_string(publish.topic.as_str())?;
+        // Put together as text, so that the payload stays as it was given.
+        let frame = format!(r#"{{"type":"publish","topic":{topic},"id":1,"payload":{}}}"#, payload.get());
+        socket.send(Message::text(frame)).await?;
         while let Some(frame) = next(&mut socket).await? {
             if is_answer(&frame)? {
                 socket.close(Some(NORMAL)).await?;
@@ -70,16 +71,17 @@ pub fn subscribe(subscribe: Subscribe) -> anyhow::Result<()> {
     })
 }
 
-fn payload_of(publish: &Publish) -> anyhow::Result<Value> {
+fn payload_of(publish: &Publish) -> anyhow::Result<Box<RawValue>> {
     let mut text = publish.payload.clone();
     if publish.reads_stdin() {
         text.clear();
         std::io::stdin().read_to_string(&mut text).context("standard input")?;
     }
     if publish.text {
-        return Ok(Value::String(text));
+        text = serde_json::to_string(&text)?;
     }
-    serde_json::from_str(&text).context("the payload is not JSON; use --text to publish it as text")
+    RawValue::from_string(text.trim().to_owned())
+        .context("the payload is not JSON; use --text to publish it as text")
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -136,12 +138,16 @@ async fn next(socket: &mut Socket) -> anyhow::Result<Option<String>> {
     Ok(None)
 }
 
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or("error")
+}
+
 /// Whether the frame answers our request; an error it brings is ours.
 fn is_answer(frame: &str) -> anyhow::Result<bool> {
     let frame: Value = serde_json::from_str(frame)?;
     match frame["type"].as_str() {
         Some("ok") => Ok(true),
-        Some("error") => bail!("{}: {}", frame["code"].as_str().unwrap_or("error"), frame["error"]),
+        Some("error") => bail!("{}: {}", text_of(&frame["code"]), text_of(&frame["error"])),
         _ => Ok(false),
     }
 }

@@ -130,8 +130,6 @@ struct Ticket {
     request: Option<RequestId>,
 }
 
-/// How many shards a node may have: the shard's number is one byte of each peer's id.
-pub const SHARDS_MAX: usize = 256;
 /// How many peers a shard may have: the peer's place is 26 bits of its id.
 const PEERS_MAX: usize = 1 << 26;
 

@@ -88,6 +88,7 @@ impl Node {
             pages: config.demo.then(pages::demo),
             draining: AtomicBool::new(false),
             settings: Arc::new(settings(config, incarnation, count)),
+            shards: count,
             broker: broker.clone(),
         });
         let mut requests = Vec::with_capacity(count);

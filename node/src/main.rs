@@ -38,6 +38,9 @@ fn serve(flags: &Flags) -> i32 {
         }
     };
     telemetry::start(&config.log);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("a bug, please report it: {panic}\n{}", std::backtrace::Backtrace::capture());
         std::process::exit(exit::BUG);

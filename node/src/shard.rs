@@ -38,6 +38,8 @@ pub struct Common {
     pub settings: Arc<Settings>,
     /// The node's clock.
     pub clock: Clock,
+    /// How many shards there are.
+    pub shards: usize,
     /// What carries between shards.
     pub broker: Arc<dyn Broker>,
     /// The node's door.
@@ -131,7 +133,8 @@ impl Shard {
         let index = common.broker.attach(Arc::new(move || wake.notify_one()));
         let number = u8::try_from(index).expect("the configuration allows 256 shards");
         let hub = Hub::new(common.settings.clone(), number, common.clock.now(), seed);
-        let handshakes = RefCell::new(Handshakes::new(common.settings.limits.handshakes));
+        let handshakes =
+            RefCell::new(Handshakes::new(common.settings.limits.handshakes.div_ceil(common.shards)));
         let core = RefCell::new(Core::new(hub));
         Rc::new(Self {
             common,

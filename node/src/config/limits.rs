@@ -97,6 +97,21 @@ limits! {
 }
 
 impl Limits {
+    /// The keys that were changed although nothing asks for them yet.
+    pub(super) fn unused(&self) -> Vec<&'static str> {
+        const NOT_BUILT: [&str; 6] = [
+            "pending_messages",
+            "peers_per_user",
+            "per_user",
+            "inbound_total",
+            "stateful_topics",
+            "topics_created_per_minute",
+        ];
+        let default = Self::default().lines();
+        let changed = self.lines().into_iter().filter(|line| !default.contains(line));
+        changed.map(|(key, _)| key).filter(|key| NOT_BUILT.contains(key)).collect()
+    }
+
     /// Limits that contradict each other would refuse every peer at run time.
     fn check(&self, section: &Section<'_>) {
         let total = match self.outbox_total {

@@ -27,8 +27,8 @@ impl Shards {
     }
 }
 
-/// No machine has more cores to give one process than this.
-pub const SHARDS_MAX: usize = 1024;
+/// A shard's number is one byte of each peer's id.
+pub const SHARDS_MAX: usize = 256;
 
 impl Setting for Shards {
     type Value = Self;

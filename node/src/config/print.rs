@@ -17,11 +17,23 @@ impl Config {
             1 => "1 endpoint".to_owned(),
             count => format!("{count} endpoints"),
         };
-        let rules = self.topics.len();
-        format!(
-            "ok: listen {}{tls}, internal {}, {endpoints}, {rules} topic rules",
-            self.listen, self.internal
-        )
+        let rules = match self.topics.len() {
+            1 => "1 topic rule".to_owned(),
+            count => format!("{count} topic rules"),
+        };
+        let mut summary =
+            format!("ok: listen {}{tls}, internal {}, {endpoints}, {rules}", self.listen, self.internal);
+        for warning in self.warnings() {
+            summary.push_str("\nwarning: ");
+            summary.push_str(&warning);
+        }
+        summary
+    }
+
+    /// What was configured without effect, for the log at the start and `dunlin config check`.
+    pub fn warnings(&self) -> Vec<String> {
+        let unused = self.limits.unused().into_iter();
+        unused.map(|key| format!("limits.{key} has no effect yet in this version")).collect()
     }
 
     /// What `dunlin config print` shows. It loads to this same configuration.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// Frames of this size or more are shared between outboxes and never copied.
 pub(super) const LARGE_FRAME: usize = 16 * 1024;
 /// A chunk of this size or more takes no further frames, in bytes.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 /// Empty chunks kept for later use.
 const SPARE_MAX: usize = 4;
 

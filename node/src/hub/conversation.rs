@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_protocol::{
-    ClientFrame, CloseCode, ErrorCode, FrameError, Request, RequestId, ServerFrame, Topic, json,
+    ClientFrame, CloseCode, ErrorCode, FrameError, Recipients, Request, RequestId, ServerFrame, Topic, json,
 };
 
 use super::effect::PeerKey;
@@ -28,7 +28,7 @@ impl Hub {
         let Some(index) = self.peer(key) else { return };
         // What is under way now began after this message.
         self.peers[index].unfinished_since = None;
-        if self.peers[index].stage != Stage::Open || !self.may_speak(now, index) {
+        if self.peers[index].stage != Stage::Open || !self.may_speak(now, index, Some(&message)) {
             return;
         }
         self.peers[index].active_at = now;
@@ -58,21 +58,33 @@ impl Hub {
         let Some(index) = self.peer(key) else { return };
         self.peers[index].unanswered = 0;
         self.tally.frame(FrameType::Control);
-        self.may_speak(now, index);
+        self.may_speak(now, index, None);
     }
 
     /// Whether the peer is within the limit of frames a second; if not, it is told, and closed in the end.
-    fn may_speak(&mut self, now: Moment, index: usize) -> bool {
+    fn may_speak(&mut self, now: Moment, index: usize, message: Option<&Message>) -> bool {
         let rate = self.settings.limits.frames_per_second;
         self.peers[index].unanswered = 0;
         if self.peers[index].buckets.frames.take(now, rate) {
             return true;
         }
         self.tally.limited(Limit::FramesPerSecond);
-        if self.note_flood(now, index) {
-            self.refuse(index, &Refusal::new(ErrorCode::Rate, "too many frames a second").error(None));
+        let is_worth_telling = self.note_flood(now, index);
+        let id = message.and_then(|message| self.id_asked_under(index, message));
+        if is_worth_telling || id.is_some() {
+            self.refuse(index, &Refusal::new(ErrorCode::Rate, "too many frames a second").error(id));
         }
         false
+    }
+
+    /// The id that a frame wants to be answered under (W3).
+    fn id_asked_under(&self, index: usize, message: &Message) -> Option<RequestId> {
+        match (&self.endpoint(index).dialect, message) {
+            (Speech::Topics, Message::Text(text)) => {
+                json::decode(text).map_or_else(|error| error.id, |request| request.id)
+            }
+            _ => None,
+        }
     }
 
     /// Notes that something was refused for its rate; says whether this is worth an answer.
@@ -115,9 +127,10 @@ impl Hub {
                 self.unsubscribe(index, &topic, id.as_ref()).or_else(|refusal| refusal.tell(id, Some(topic)))
             }
             ClientFrame::Publish { to, payload, echo, .. } => {
+                let topic = if let Recipients::Topic(topic) = &to { Some(topic.clone()) } else { None };
                 let echo = echo.unwrap_or_else(|| self.endpoint(index).echo);
                 let submission = Submission { to, payload, echo, request: id.clone() };
-                self.publish(now, index, submission).or_else(|refusal| refusal.tell(id, None))
+                self.publish(now, index, submission).or_else(|refusal| refusal.tell(id, topic))
             }
             ClientFrame::Hello => {
                 self.introduce(index, id.as_ref());

@@ -6,7 +6,7 @@ use dunlin_protocol::{ErrorCode, NameError, Namespace};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::config::{Dialect as Speech, Endpoint, NamespaceRule};
+use crate::config::{Dialect as Speech, Endpoint, NamespaceRule, Origins};
 use crate::hub::{Arrival, Variables};
 use crate::publication::Dialect;
 
@@ -174,8 +174,13 @@ fn check_origin(endpoint: &Endpoint, head: &Head<'_>) -> Result<(), Rejection> {
     if origins.next().is_none() && endpoint.origins.allows(text, host, head.secure) {
         return Ok(());
     }
-    let detail =
-        format!("origin {text:?} is not allowed here; allow it with `origins` of endpoint {}", endpoint.path);
+    let which = match endpoint.origins {
+        Origins::Loopback => "an [[endpoint]]".to_owned(),
+        Origins::Listed(_) => format!("the [[endpoint]] with path = {:?}", endpoint.path.as_str()),
+    };
+    let detail = format!(
+        "origin {text:?} may not connect here; to let it, configure {which} with origins = [\"same-origin\", {text:?}]"
+    );
     Err(Rejection::new(StatusCode::FORBIDDEN, ErrorCode::Forbidden, "origin", detail))
 }
 

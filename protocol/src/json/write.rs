@@ -45,7 +45,7 @@ pub fn session(users: u64) -> Payload {
 
 /// Appends a frame that is no publication:
 ///
-/// - `{"type":"welcome","peer","node","ping_ms","user"?}`
+/// - `{"type":"welcome","peer","node","ping_ms","user"}`
 /// - `{"type":"ok","id","topic"?,"payload"|"base64"?,"local"?}`
 /// - `{"type":"ok","id","peer","user","node","namespace","topics"}` for a hello
 /// - `{"type":"error","code","error","id"?,"topic"?}`
@@ -57,7 +57,7 @@ pub fn frame(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
             object.text("peer", &peer.text());
             object.text("node", node.as_bytes());
             object.raw("ping_ms", ping_ms.to_string().as_bytes());
-            object.text_if("user", user);
+            object.text_or_null("user", user);
             object.end();
         }
         ServerFrame::Ok { id, topic, payload, local } => {
@@ -76,10 +76,7 @@ pub fn frame(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
             let mut object = Object::of_type(out, "ok");
             object.id(id);
             object.text("peer", &peer.text());
-            match user {
-                Some(user) => object.text("user", user.as_bytes()),
-                None => object.raw("user", b"null"),
-            }
+            object.text_or_null("user", user);
             object.text("node", node.as_bytes());
             object.text("namespace", namespace.as_str().as_bytes());
             object.texts("topics", topics);
@@ -136,6 +133,13 @@ impl<'a> Object<'a> {
     fn text_if(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(key, text.as_bytes());
+        }
+    }
+
+    fn text_or_null(&mut self, key: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(key, text.as_bytes()),
+            None => self.raw(key, b"null"),
         }
     }
 

@@ -24,8 +24,8 @@ fn a_bad_value_names_its_key_and_what_is_allowed() {
             ("internal = ':1'", "internal: \":1\"", "127.0.0.1:8080"),
             ("drain = '30 potatoes'", "drain: \"30 potatoes\"", "30s"),
             ("drain = '11m'", "drain: \"11m\" is too long", "\"10m\""),
-            ("shards = -1", "shards: \"-1\"", "1 to 1024"),
-            ("shards = 1025", "shards: \"1025\"", "1 to 1024"),
+            ("shards = -1", "shards: \"-1\"", "1 to 256"),
+            ("shards = 257", "shards: \"257\"", "1 to 256"),
             ("log = 'json'", "log: \"json\" is not a table", "[log]"),
             ("[log]\nformat = 'xml'", "log.format: \"xml\"", "`human` or `json`"),
             (

@@ -173,9 +173,14 @@ fn every_default_is_printed() {
 }
 
 #[test]
-fn a_check_sums_up_in_one_line() {
+fn a_check_sums_up_in_one_line_and_warns_of_what_has_no_effect() {
     let summary = from_file(FULL).unwrap().summary();
-    assert_eq!(summary, "ok: listen 0.0.0.0:9000 with TLS, internal 127.0.0.1:0, 2 endpoints, 2 topic rules");
+    assert_eq!(
+        summary,
+        "ok: listen 0.0.0.0:9000 with TLS, internal 127.0.0.1:0, 2 endpoints, 2 topic rules\n\
+         warning: limits.per_user has no effect yet in this version\n\
+         warning: limits.inbound_total has no effect yet in this version"
+    );
     let summary = from_file("").unwrap().summary();
     assert_eq!(
         summary,

@@ -45,9 +45,7 @@ fn a_rate_refuses_what_exceeds_a_second_s_worth() {
         world.tally(0);
         let answers = codes(&say_often(&mut world, who, rate + 3, &with_id(frame.clone())));
         let refused = answers.iter().filter(|code| *code == "rate").count();
-        // What is no frame any more can't be answered under its id: once a second is enough.
-        let expected = if limit == Limit::FramesPerSecond { 1 } else { 3 };
-        assert_eq!((answers.len() - refused, refused), (rate, expected), "{limit:?}");
+        assert_eq!((answers.len() - refused, refused), (rate, 3), "{limit:?}");
         assert_eq!(world.tally(0).limited[limit as usize], 3, "{limit:?}");
         world.pass_ms(1_000);
         assert!(codes(&say_often(&mut world, who, rate, &with_id(frame))).iter().all(|code| code == "ok"));

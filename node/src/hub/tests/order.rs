@@ -73,7 +73,7 @@ fn a_v1_peer_is_welcomed_before_anything_else() {
     world.settle();
     let heard = world.heard(who);
     let id = world.id(who);
-    let welcome = format!(r#"{{"type":"welcome","peer":"{id}","node":"node","ping_ms":25000}}"#);
+    let welcome = format!(r#"{{"type":"welcome","peer":"{id}","node":"node","ping_ms":25000,"user":null}}"#);
     assert_eq!(heard, [welcome, publication("session", r#"{"users":1}"#)]);
 }
 
