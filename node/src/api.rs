@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde_json::json;
 
-use crate::lifecycle::Shards;
+use crate::shards::Shards;
 
 /// Routes of the internal listener.
 pub fn router(shards: Arc<Shards>) -> Router {

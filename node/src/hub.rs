@@ -26,6 +26,7 @@ mod opening;
 mod outbox;
 mod peer;
 mod publishing;
+mod refusal;
 mod subscriptions;
 mod tally;
 mod topics;

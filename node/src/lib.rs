@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod pages;
 pub mod publication;
 pub mod shard;
+pub mod shards;
 pub mod telemetry;
 pub mod transport;
 pub mod wire;

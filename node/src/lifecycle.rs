@@ -4,12 +4,12 @@ mod listen;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use dunlin_protocol::Incarnation;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use self::listen::BindError;
 
@@ -19,12 +19,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::Settings;
 use crate::metrics::Metrics;
-use crate::shard::{self, Common, Request, Snapshot};
+use crate::shard::{self, Common, Request};
+use crate::shards::Shards;
 use crate::transport::tls::{self, TlsError};
 use crate::{api, pages};
 
-/// How long a shard may take to say how it is.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// Requests that may wait for a shard.
 const REQUESTS_MAX: usize = 64;
 
@@ -61,12 +60,6 @@ pub struct Node {
     internal_listener: tokio::net::TcpListener,
 }
 
-/// The node's shards, as seen from outside.
-pub struct Shards {
-    common: Arc<Common>,
-    requests: Vec<mpsc::Sender<Request>>,
-}
-
 impl Node {
     /// Binds both listeners, then starts the shards.
     pub fn start(config: Config) -> Result<Self, StartError> {
@@ -95,7 +88,7 @@ impl Node {
         for (number, listener) in listeners.into_iter().enumerate() {
             requests.push(start_shard(number, common.clone(), listener)?);
         }
-        let shards = Arc::new(Shards { common, requests });
+        let shards = Arc::new(Shards::new(common, requests));
         Ok(Self { listen, internal, incarnation, broker: broker.name(), shards, internal_listener })
     }
 
@@ -113,52 +106,6 @@ impl Node {
         };
         serving.abort();
         drained
-    }
-}
-
-impl Shards {
-    /// How things stand on every shard; none if one does not answer in time.
-    pub async fn snapshots(&self) -> Option<Vec<Snapshot>> {
-        let mut answers = Vec::with_capacity(self.requests.len());
-        for shard in &self.requests {
-            let (answer, answered) = oneshot::channel();
-            shard.try_send(Request::Snapshot(answer)).ok()?;
-            answers.push(answered);
-        }
-        let mut snapshots = Vec::with_capacity(answers.len());
-        for answered in answers {
-            snapshots.push(tokio::time::timeout(ANSWER_TIME, answered).await.ok()?.ok()?);
-        }
-        Some(snapshots)
-    }
-
-    /// The text for Prometheus.
-    pub fn render_metrics(&self, snapshots: &[Snapshot]) -> String {
-        self.common.metrics.render(snapshots, self.common.broker.topics())
-    }
-
-    /// Whether the node is leaving.
-    pub fn is_draining(&self) -> bool {
-        self.common.draining.load(Ordering::Relaxed)
-    }
-
-    /// Closes all peers within the given time; true if none was left before its end.
-    async fn drain(&self, within: Duration) -> bool {
-        self.common.draining.store(true, Ordering::Relaxed);
-        let mut leaving = Vec::new();
-        for shard in &self.requests {
-            let (done, gone) = oneshot::channel();
-            if shard.send(Request::Drain(within, done)).await.is_ok() {
-                leaving.push(gone);
-            }
-        }
-        let all = async {
-            for gone in leaving {
-                // A shard that ended has no peers.
-                let _ = gone.await;
-            }
-        };
-        tokio::time::timeout(within, all).await.is_ok()
     }
 }
 

@@ -11,7 +11,6 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, Tex
 
 use self::latency::Latency;
 use crate::hub::{FrameType, Invalid, Limit, Moment, SlowAction, Tally};
-use crate::shard::Snapshot;
 
 /// The node's counters and gauges.
 pub struct Metrics {
@@ -33,6 +32,19 @@ pub struct Metrics {
     subscriptions: Gauge,
     topics: Gauge,
     outbox: Gauge,
+}
+
+/// How things stand on a shard.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Peers of each named namespace, in the order of the metrics' names.
+    pub named_peers: Vec<usize>,
+    /// Peers of all namespaces.
+    pub peers: usize,
+    /// Subscriptions of all peers.
+    pub subscriptions: usize,
+    /// Bytes owed to all peers.
+    pub owed: usize,
 }
 
 /// Registers a metric; a name used twice is a bug that the first start would show.

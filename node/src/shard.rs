@@ -11,6 +11,7 @@ mod accept;
 mod connection;
 mod core;
 mod handshake;
+mod reader;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -30,7 +31,7 @@ use crate::admission::Admission;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::hub::{Bucket, Hub, Moment, Settings};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Snapshot};
 
 /// What all shards of a node share.
 pub struct Common {
@@ -61,19 +62,6 @@ pub enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
     /// Take no more peers and close those that are there within the given time; answered when none is left.
     Drain(Duration, oneshot::Sender<()>),
-}
-
-/// How things stand on a shard.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Peers of each named namespace, in the order of the metrics' names.
-    pub named_peers: Vec<usize>,
-    /// Peers of all namespaces.
-    pub peers: usize,
-    /// Subscriptions of all peers.
-    pub subscriptions: usize,
-    /// Bytes owed to all peers.
-    pub owed: usize,
 }
 
 /// Runs a shard on this thread until its requests end. `seed` decides what is left to chance.

@@ -11,6 +11,7 @@ use super::effect::PeerKey;
 use super::moment::Moment;
 use super::peer::{Flood, Stage};
 use super::publishing::Submission;
+use super::refusal::Refusal;
 use super::tally::{FrameType, Invalid, Limit};
 use super::{Hub, Message};
 use crate::config::{Dialect as Speech, OnUnknown};
@@ -214,34 +215,6 @@ impl Hub {
         } else {
             self.refuse(index, error);
         }
-    }
-}
-
-/// A refusal before it is known whom it answers.
-pub(super) struct Refusal {
-    code: ErrorCode,
-    text: &'static str,
-    /// Told only to a peer that asked under an id.
-    silent: bool,
-}
-
-impl Refusal {
-    pub(super) fn new(code: ErrorCode, text: &'static str) -> Self {
-        Self { code, text, silent: false }
-    }
-
-    /// The same, but not worth a word to who asked for none.
-    pub(super) fn silenced(self) -> Self {
-        Self { silent: true, ..self }
-    }
-
-    pub(super) fn error(&self, id: Option<RequestId>) -> FrameError {
-        let message = if self.silent && id.is_none() { "" } else { self.text };
-        FrameError { code: self.code, message: message.into(), id, topic: None }
-    }
-
-    fn tell(self, id: Option<RequestId>, topic: Option<Topic>) -> Result<(), FrameError> {
-        Err(FrameError { topic, ..self.error(id) })
     }
 }
 

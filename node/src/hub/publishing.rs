@@ -4,9 +4,9 @@ use dunlin_protocol::{
     Envelope, ErrorCode, Kind, Payload, PublicationId, Recipients, RequestId, ServerFrame, Topic,
 };
 
-use super::conversation::Refusal;
 use super::effect::Effect;
 use super::moment::Moment;
+use super::refusal::Refusal;
 use super::tally::{FrameType, Limit};
 use super::{Hub, Message, Ticket, Unavailable};
 

@@ -3,10 +3,10 @@
 use dunlin_protocol::{ErrorCode, RequestId, ServerFrame, Topic};
 
 use super::Hub;
-use super::conversation::Refusal;
 use super::effect::{Effect, Interest};
 use super::moment::Moment;
 use super::peer::{NOT_YET, Subscription};
+use super::refusal::Refusal;
 use super::tally::Limit;
 use super::topics::{Reach, Waiter};
 use crate::config::Slow;

@@ -1,22 +1,18 @@
-//! One peer's connection: its socket, its end of the WebSocket protocol, and the task that reads.
+//! One peer's connection: its socket and its end of the WebSocket protocol.
 
-use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use dunlin_protocol::CloseCode;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::Shard;
-use super::core::Core;
 use crate::admission::Permit;
 use crate::hub::{Hub, Moment, PeerKey, Write, Wrote};
 use crate::transport::socket::Socket;
 use crate::transport::websocket::{Failure, Received, WebSocket};
 
-/// Reads of one peer before others have their turn.
+/// Steps of one peer before others have their turn.
 const STEPS_AT_ONCE: usize = 4;
 
 /// A peer's connection, owned by its shard.
@@ -66,6 +62,35 @@ impl Connection {
             blocked: false,
             _permit: permit,
         }
+    }
+
+    /// Whose connection it is.
+    pub(super) fn key(&self) -> PeerKey {
+        self.key
+    }
+
+    /// Whether nothing is read from it as messages any more.
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase != Phase::Reading
+    }
+
+    /// Reads what there is, unless it is not to be read now, and writes what was blocked; ready when the
+    /// connection is over.
+    pub(super) fn poll(&mut self, hub: &mut Hub, room: &mut Room<'_>, context: &mut Context<'_>) -> Poll<()> {
+        self.keep_waker(context);
+        self.unblock(hub, context);
+        for _ in 0..STEPS_AT_ONCE {
+            if room.reading == Reading::PutOff && self.phase == Phase::Reading {
+                break;
+            }
+            match self.step(hub, room, context) {
+                Step::Again => {}
+                Step::Wait => return Poll::Pending,
+                Step::Over => return Poll::Ready(()),
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Puts our Close into `replies`.
@@ -123,10 +148,10 @@ impl Connection {
         }
     }
 
-    fn step(&mut self, hub: &mut Hub, now: Moment, room: &mut Room<'_>, context: &mut Context<'_>) -> Step {
+    fn step(&mut self, hub: &mut Hub, room: &mut Room<'_>, context: &mut Context<'_>) -> Step {
         match self.phase {
             Phase::Reading if !hub.may_be_read(self.key) => Step::Wait,
-            Phase::Reading => self.read(hub, now, room, context),
+            Phase::Reading => self.read(hub, room, context),
             Phase::Discarding => self.discard(hub, room, context),
             Phase::Finishing if hub.owed_to(self.key) > 0 => Step::Wait,
             Phase::Finishing => match Pin::new(&mut self.socket).poll_shutdown(context) {
@@ -137,17 +162,17 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, hub: &mut Hub, now: Moment, room: &mut Room<'_>, context: &mut Context<'_>) -> Step {
+    fn read(&mut self, hub: &mut Hub, room: &mut Room<'_>, context: &mut Context<'_>) -> Step {
         if !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);
-            self.take_in(hub, now, &early, room.replies);
+            self.take_in(hub, room.now, &early, room.replies);
             return Step::Again;
         }
         let mut buffer = ReadBuf::new(room.scratch);
         match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
             Poll::Pending => Step::Wait,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                self.take_in(hub, now, buffer.filled(), room.replies);
+                self.take_in(hub, room.now, buffer.filled(), room.replies);
                 Step::Again
             }
             Poll::Ready(_) => Step::Over,
@@ -202,72 +227,20 @@ enum Step {
     Over,
 }
 
-/// Buffers that the peers of a shard share.
-struct Room<'a> {
-    scratch: &'a mut [u8],
-    replies: &'a mut Vec<u8>,
+/// Whether peers are read now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    Allowed,
+    /// The shard has more to pass on than it should.
+    PutOff,
 }
 
-/// The task of one peer: reads while the peer is open, sees to its end.
-pub(super) struct Reader {
-    pub(super) shard: Rc<Shard>,
-    pub(super) key: PeerKey,
-}
-
-impl Future for Reader {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let core = &mut *self.shard.core.borrow_mut();
-        let now = self.shard.common.clock.now();
-        let polled = core.poll_connection(self.key, now, context);
-        if polled.is_ready() {
-            core.connections[self.key.index as usize] = None;
-            core.hub.remove(now, self.key);
-        }
-        if core.hub.has_work() || !core.ending.is_empty() {
-            self.shard.notify.notify_one();
-        }
-        polled
-    }
-}
-
-impl Core {
-    /// Adds a peer's connection.
-    pub(super) fn connect(&mut self, connection: Connection) {
-        let index = connection.key.index as usize;
-        if index >= self.connections.len() {
-            self.connections.resize_with(index + 1, || None);
-        }
-        self.connections[index] = Some(Box::new(connection));
-    }
-
-    /// Serves one peer; ready when its connection is over.
-    fn poll_connection(&mut self, key: PeerKey, now: Moment, context: &mut Context<'_>) -> Poll<()> {
-        let saturated = self.is_saturated();
-        let Some(Some(connection)) = self.connections.get_mut(key.index as usize) else {
-            return Poll::Ready(());
-        };
-        connection.keep_waker(context);
-        connection.unblock(&mut self.hub, context);
-        let before = connection.phase;
-        let mut room = Room { scratch: &mut self.scratch, replies: &mut self.replies };
-        let mut step = Step::Again;
-        let steps = if before == Phase::Reading && saturated { 0 } else { STEPS_AT_ONCE };
-        for _ in 0..steps {
-            step = connection.step(&mut self.hub, now, &mut room, context);
-            if !matches!(step, Step::Again) {
-                break;
-            }
-        }
-        if before == Phase::Reading && connection.phase != Phase::Reading {
-            self.ending.push(key);
-        }
-        match step {
-            Step::Over => return Poll::Ready(()),
-            Step::Wait => {}
-            Step::Again => context.waker().wake_by_ref(),
-        }
-        Poll::Pending
-    }
+/// What the connections of a shard share while one of them is served.
+pub(super) struct Room<'a> {
+    pub(super) now: Moment,
+    pub(super) reading: Reading,
+    /// To read into.
+    pub(super) scratch: &'a mut [u8],
+    /// For control frames on their way to an outbox.
+    pub(super) replies: &'a mut Vec<u8>,
 }

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use dunlin_protocol::{CloseCode, Namespace};
 
-use super::connection::Connection;
-use super::{Common, Snapshot};
+use super::Common;
+use super::connection::{Connection, Reading};
 use crate::broker::{Command, Event};
 use crate::hub::{Effect, Hub, PeerKey, Tally, Wrote};
+use crate::metrics::Snapshot;
 
 /// What one read takes from a socket at most, in bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -46,10 +47,11 @@ impl Core {
         }
     }
 
-    /// Whether peers should not be read until what they said has been passed on: what a node can't write it
+    /// Whether peers may be read before what they said so far has been passed on: what a node can't write it
     /// should not read.
-    pub(super) fn is_saturated(&self) -> bool {
-        !self.events.is_empty() || self.hub.effect_count() >= EFFECTS_MAX
+    pub(super) fn reading(&self) -> Reading {
+        let saturated = !self.events.is_empty() || self.hub.effect_count() >= EFFECTS_MAX;
+        if saturated { Reading::PutOff } else { Reading::Allowed }
     }
 
     /// Does all that waits: deadlines, effects, the broker's events; then writes every outbox once. Says

@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
 
-use super::connection::{Connection, Reader};
+use super::connection::Connection;
+use super::reader::Reader;
 use super::{Shard, core};
 use crate::admission::Permit;
 use crate::hub::{Arrival, Limit};

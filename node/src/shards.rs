@@ -1,0 +1,70 @@
+//! The node's shards, as the rest of the node sees them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::Snapshot;
+use crate::shard::{Common, Request};
+
+/// How long a shard may take to say how it is.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// The node's shards, as seen from outside.
+pub struct Shards {
+    common: Arc<Common>,
+    requests: Vec<mpsc::Sender<Request>>,
+}
+
+impl Shards {
+    /// Shards that run already, each with the way to ask it.
+    pub fn new(common: Arc<Common>, requests: Vec<mpsc::Sender<Request>>) -> Self {
+        Self { common, requests }
+    }
+
+    /// How things stand on every shard; none if one does not answer in time.
+    pub async fn snapshots(&self) -> Option<Vec<Snapshot>> {
+        let mut answers = Vec::with_capacity(self.requests.len());
+        for shard in &self.requests {
+            let (answer, answered) = oneshot::channel();
+            shard.try_send(Request::Snapshot(answer)).ok()?;
+            answers.push(answered);
+        }
+        let mut snapshots = Vec::with_capacity(answers.len());
+        for answered in answers {
+            snapshots.push(tokio::time::timeout(ANSWER_TIME, answered).await.ok()?.ok()?);
+        }
+        Some(snapshots)
+    }
+
+    /// The text for Prometheus.
+    pub fn render_metrics(&self, snapshots: &[Snapshot]) -> String {
+        self.common.metrics.render(snapshots, self.common.broker.topics())
+    }
+
+    /// Whether the node is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.common.draining.load(Ordering::Relaxed)
+    }
+
+    /// Closes all peers within the given time; true if none was left before its end.
+    pub async fn drain(&self, within: Duration) -> bool {
+        self.common.draining.store(true, Ordering::Relaxed);
+        let mut leaving = Vec::new();
+        for shard in &self.requests {
+            let (done, gone) = oneshot::channel();
+            if shard.send(Request::Drain(within, done)).await.is_ok() {
+                leaving.push(gone);
+            }
+        }
+        let all = async {
+            for gone in leaving {
+                // A shard that ended has no peers.
+                let _ = gone.await;
+            }
+        };
+        tokio::time::timeout(within, all).await.is_ok()
+    }
+}
