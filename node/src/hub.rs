@@ -197,9 +197,10 @@ impl Hub {
         self.peer(peer).map(|index| self.peers[index].id)
     }
 
-    /// Whether the peer's bytes may be read: its opening is complete (L1).
+    /// Whether the peer's bytes may be read: its opening is complete (L1), and it is not paused.
     pub fn may_be_read(&self, peer: PeerKey) -> bool {
-        self.peer(peer).is_some_and(|index| !matches!(self.peers[index].stage, Stage::Opening(_)))
+        let may = |peer: &Peer| !matches!(peer.stage, Stage::Opening(_)) && peer.paused_until.is_none();
+        self.peer(peer).is_some_and(|index| may(&self.peers[index]))
     }
 
     /// How many effects wait for [`Hub::take_effects`].

@@ -69,7 +69,10 @@ impl Chatter {
     /// Waits until so many messages have been measured since the last [`Chatter::begin`].
     pub async fn measured(&self, count: usize) -> anyhow::Result<()> {
         until(format_args!("{count} messages among the chatter"), PATIENCE, async || {
-            ensure!(!self.thread.as_ref().is_some_and(thread::JoinHandle::is_finished), "the chatter broke off");
+            ensure!(
+                !self.thread.as_ref().is_some_and(thread::JoinHandle::is_finished),
+                "the chatter broke off"
+            );
             Ok((self.heard.samples(|samples| samples.len()) >= count).then_some(()))
         })
         .await

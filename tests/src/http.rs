@@ -28,7 +28,11 @@ impl Answer {
             let (name, value) = line.split_once(':')?;
             Some((name.to_lowercase(), value.trim().to_owned()))
         };
-        Ok(Self { status: status.parse()?, headers: lines.filter_map(header).collect(), body: body.to_owned() })
+        Ok(Self {
+            status: status.parse()?,
+            headers: lines.filter_map(header).collect(),
+            body: body.to_owned(),
+        })
     }
 
     /// A header line's value.

@@ -41,7 +41,7 @@ pub struct Node {
     child: Child,
     said: Said,
     _directory: Directory,
-    _share: Share,
+    _share: Option<Share>,
 }
 
 /// How a process ended.
@@ -58,12 +58,17 @@ pub struct Exit {
 impl Node {
     /// Starts a node with this `dunlin.toml`, beside other tests.
     pub fn start(config: &str) -> anyhow::Result<Self> {
-        Self::begin(config, Directory::new()?, Share::some()?)
+        Self::begin(config, Directory::new()?, Some(Share::some()?))
     }
 
     /// Starts a node while no other test runs, for measuring.
     pub fn start_alone(config: &str) -> anyhow::Result<Self> {
-        Self::begin(config, Directory::new()?, Share::all()?)
+        Self::begin(config, Directory::new()?, Some(Share::all()?))
+    }
+
+    /// Starts another node beside this one, which holds the machine for both and so must end last.
+    pub fn start_beside(&self, config: &str) -> anyhow::Result<Self> {
+        Self::begin(config, Directory::new()?, None)
     }
 
     /// Starts a node whose directory has these files, too.
@@ -72,10 +77,10 @@ impl Node {
         for (name, text) in files {
             fs::write(directory.0.join(name), text)?;
         }
-        Self::begin(config, directory, Share::some()?)
+        Self::begin(config, directory, Some(Share::some()?))
     }
 
-    fn begin(config: &str, directory: Directory, share: Share) -> anyhow::Result<Self> {
+    fn begin(config: &str, directory: Directory, share: Option<Share>) -> anyhow::Result<Self> {
         fs::write(directory.0.join("dunlin.toml"), config)?;
         let mut child = command(&directory.0, &["--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0"])?
             .spawn()
@@ -106,8 +111,8 @@ impl Node {
     }
 
     /// Waits until a metric satisfies a condition; gives its value.
-    pub async fn metric(&self, series: &str, fits: impl Fn(f64) -> bool) -> anyhow::Result<f64> {
-        let mut last = f64::NAN;
+    pub async fn metric(&self, series: &str, fits: impl Fn(u64) -> bool) -> anyhow::Result<u64> {
+        let mut last = 0;
         let found = until(series, PATIENCE, async || {
             last = self.metrics().await?.value(series);
             Ok(fits(last).then_some(last))

@@ -1,5 +1,6 @@
 //! A well-behaved client.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,7 +24,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// A client's end of one connection.
 pub struct Peer {
     socket: WebSocketStream<Box<dyn Stream>>,
+    /// How many answers were asked for; the last one's id.
     asked: u64,
+    /// What came while an answer was awaited.
+    early: VecDeque<Message>,
 }
 
 /// How a connection ended.
@@ -65,14 +69,18 @@ impl Peer {
         .await
     }
 
-    async fn over(stream: Box<dyn Stream>, url: &str, headers: &[(&'static str, &str)]) -> anyhow::Result<Self> {
+    async fn over(
+        stream: Box<dyn Stream>,
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut request = url.into_client_request()?;
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse()?);
         }
         let config = WebSocketConfig::default().read_buffer_size(16 * 1024);
         let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { socket, asked: 0 })
+        Ok(Self { socket, asked: 0, early: VecDeque::new() })
     }
 
     /// Sends a frame.
@@ -97,6 +105,13 @@ impl Peer {
 
     /// The next message, whatever it is; pings are answered meanwhile.
     pub async fn message(&mut self) -> anyhow::Result<Message> {
+        match self.early.pop_front() {
+            Some(message) => Ok(message),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> anyhow::Result<Message> {
         soon("a message", async {
             loop {
                 match self.socket.next().await.context("the connection ended")?? {
@@ -123,39 +138,32 @@ impl Peer {
         serde_json::from_str(&text).with_context(|| format!("not JSON: {text:?}"))
     }
 
-    /// Sends a frame under an id and gives its answer, and what came before it.
-    pub async fn ask_amid(&mut self, mut frame: Value) -> anyhow::Result<(Value, Vec<Value>)> {
+    /// Sends a frame under an id and gives its answer. What comes before that stays to be read.
+    pub async fn ask(&mut self, mut frame: Value) -> anyhow::Result<Value> {
         self.asked += 1;
         frame["id"] = self.asked.into();
         self.send(frame).await?;
-        let mut before = Vec::new();
         loop {
-            let next = self.next().await?;
-            if next["id"] == self.asked {
-                return Ok((next, before));
+            let message = self.receive().await?;
+            let answer: Value =
+                message.to_text().ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+            if answer["id"] == self.asked {
+                return Ok(answer);
             }
-            before.push(next);
+            self.early.push_back(message);
         }
-    }
-
-    /// Sends a frame under an id and gives its answer; nothing else may come before it.
-    pub async fn ask(&mut self, frame: Value) -> anyhow::Result<Value> {
-        let (answer, before) = self.ask_amid(frame).await?;
-        ensure!(before.is_empty(), "before the answer came {before:?}");
-        Ok(answer)
     }
 
     /// Subscribes, and waits until it has taken effect.
     pub async fn subscribe(&mut self, topic: &str) -> anyhow::Result<()> {
-        let (answer, _) = self.ask_amid(json!({ "type": "subscribe", "topic": topic })).await?;
+        let answer = self.ask(json!({ "type": "subscribe", "topic": topic })).await?;
         ensure!(answer["type"] == "ok", "subscribing to {topic}: {answer}");
         Ok(())
     }
 
     /// Publishes, and waits until the node has taken it.
     pub async fn publish(&mut self, topic: &str, payload: Value) -> anyhow::Result<()> {
-        let frame = json!({ "type": "publish", "topic": topic, "payload": payload });
-        let (answer, _) = self.ask_amid(frame).await?;
+        let answer = self.ask(json!({ "type": "publish", "topic": topic, "payload": payload })).await?;
         ensure!(answer["type"] == "ok", "publishing to {topic}: {answer}");
         Ok(())
     }
@@ -167,12 +175,15 @@ impl Peer {
         let fence = format!("heard-by-now:{}", NEXT.fetch_add(1, Ordering::Relaxed));
         self.send(json!({ "type": "subscribe", "topic": fence })).await?;
         let frame = json!({ "type": "publish", "topic": fence, "payload": 0, "self": true });
-        let mut heard = self.ask_amid(frame).await?.1;
+        self.send(frame).await?;
         let own = json!({ "topic": fence, "payload": 0 });
-        while heard.last() != Some(&own) {
-            heard.push(self.next().await?);
+        let mut heard = Vec::new();
+        loop {
+            match self.next().await? {
+                last if last == own => break,
+                other => heard.push(other),
+            }
         }
-        heard.pop();
         self.send(json!({ "type": "unsubscribe", "topic": fence })).await?;
         Ok(heard)
     }
@@ -189,7 +200,9 @@ impl Peer {
                     Some(Ok(Message::Close(None))) => ended.code = 1005,
                     Some(Ok(_)) => {}
                     None | Some(Err(Error::ConnectionClosed)) => return Ok(ended),
-                    Some(Err(Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => {
+                    Some(Err(
+                        Error::Io(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+                    )) => {
                         return Ok(ended);
                     }
                     Some(Err(error)) => return Err(error.into()),

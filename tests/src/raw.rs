@@ -20,13 +20,17 @@ pub struct Raw {
 impl Raw {
     /// Connects, and says nothing.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
-        Self::connect_from([127, 0, 0, 1], address).await
+        Self::over(TcpSocket::new_v4()?, address).await
     }
 
     /// Connects from one of this machine's own addresses.
     pub async fn connect_from(from: [u8; 4], address: SocketAddr) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
+        Self::over(socket, address).await
+    }
+
+    async fn over(socket: TcpSocket, address: SocketAddr) -> anyhow::Result<Self> {
         let stream = socket.connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, unread: Vec::new() })
@@ -131,11 +135,11 @@ pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     match length {
         0..=125 => bytes.push(0x80 | length as u8),
         126..=0xffff => {
-            bytes.push(0x80 | 126);
+            bytes.push(0x80 + 126);
             bytes.extend_from_slice(&(length as u16).to_be_bytes());
         }
         _ => {
-            bytes.push(0x80 | 127);
+            bytes.push(0x80 + 127);
             bytes.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }

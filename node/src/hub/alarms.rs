@@ -71,6 +71,10 @@ impl Hub {
         if self.peers[index].alarm > now {
             return; // A key that an earlier deadline made superfluous.
         }
+        if self.peers[index].paused_until.take_if(|until| *until <= now).is_some() {
+            let key = self.peers[index].key(index);
+            self.effects.push(Effect::Read(key));
+        }
         match self.what_is_due(now, index) {
             Due::Nothing => {}
             Due::Ping => {
@@ -137,7 +141,8 @@ impl Hub {
         let message_time = self.settings.limits.message_time;
         let unfinished = peer.unfinished_since.and_then(|since| message_time.map(|limit| since + limit));
         let ping = (!endpoint.heartbeat.is_zero()).then_some(peer.ping_at);
-        [unfinished, ping, after(peer.active_at, endpoint.inactivity)].into_iter().flatten().min()
+        let deadlines = [unfinished, ping, after(peer.active_at, endpoint.inactivity), peer.paused_until];
+        deadlines.into_iter().flatten().min()
     }
 
     /// A span give or take a tenth, so that peers that came together are not pinged together.

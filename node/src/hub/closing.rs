@@ -52,6 +52,7 @@ impl Hub {
             return false;
         }
         self.peers[index].stage = Stage::Closing(now + CLOSE_TIME);
+        self.peers[index].paused_until = None;
         while let Some(place) = self.peers[index].subscriptions.len().checked_sub(1) {
             self.release(index, place);
         }

@@ -19,6 +19,9 @@ use crate::wire::{self, Opcode};
 
 /// A peer that exceeds a rate for so long without a quiet second is closed with 1008.
 const FLOOD_TIME: Duration = Duration::from_secs(10);
+/// How long a peer is not read after something was refused for its rate: reading and refusing as fast as it
+/// can send would take the time of all others.
+const FLOOD_PAUSE: Duration = Duration::from_millis(100);
 /// A flood ends with a stretch of this length in which nothing was refused. Until then, frames without an
 /// id are refused in silence but for one answer in each such stretch.
 const QUIET_TIME: Duration = Duration::from_secs(1);
@@ -96,11 +99,13 @@ impl Hub {
         let stretch = |at: Moment| at.since(since).as_secs();
         let answer = flood.is_none_or(|flood| stretch(flood.last) != stretch(now));
         peer.flood = Some(Flood { since, last: now });
+        peer.paused_until = Some(now + FLOOD_PAUSE);
         if now.since(since) >= FLOOD_TIME {
             let key = peer.key(index);
             self.close(now, key, CloseCode::POLICY, "too many frames a second");
             return false;
         }
+        self.set_alarm(index);
         answer
     }
 

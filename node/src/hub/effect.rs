@@ -29,8 +29,8 @@ impl Tag {
 /// One thing to do. The driver does them in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// The peer's opening is complete: its messages may be read.
-    Opened(PeerKey),
+    /// The peer may be read (again): its opening is complete, or its pause is over.
+    Read(PeerKey),
     /// Interest in a topic began; answer with `Hub::joined` once publications reach this shard.
     Join {
         /// To answer with.

@@ -12,7 +12,7 @@ use super::{Hub, PEERS_MAX, id_at};
 use crate::publication::Dialect;
 
 impl Hub {
-    /// A peer arrives. It joins its endpoint's topics; [`Effect::Opened`] says when its messages may be read
+    /// A peer arrives. It joins its endpoint's topics; [`Effect::Read`] says when its messages may be read
     /// (L1, W5). None when the shard is full.
     pub fn open(&mut self, now: Moment, arrival: Arrival) -> Option<PeerKey> {
         let index = self.peers.vacant_key();
@@ -52,6 +52,7 @@ impl Hub {
             subscriptions: SmallVec::new(),
             buckets: Buckets::default(),
             flood: None,
+            paused_until: None,
             alarm: Moment::from_micros(u64::MAX),
             ping_at: now + self.jittered(heartbeat),
             active_at: now,
@@ -110,7 +111,7 @@ impl Hub {
             self.enter_audience(index, topic as usize);
         }
         let key = self.peers[index].key(index);
-        self.effects.push(Effect::Opened(key));
+        self.effects.push(Effect::Read(key));
     }
 
     /// The broker says that a topic's publications reach this shard from now on.

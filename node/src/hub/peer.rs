@@ -91,6 +91,8 @@ pub struct Peer {
     pub buckets: Buckets,
     /// When its frames began to exceed a rate without a quiet second since.
     pub flood: Option<Flood>,
+    /// Until when it is not read, because it said more than it may.
+    pub paused_until: Option<Moment>,
     /// When the earliest key of it in the timer wheel fires.
     pub alarm: Moment,
     /// When to ping it next.

@@ -15,9 +15,15 @@ use crate::hub::Limit;
 /// How long accepting pauses when the process has no descriptor left (H5): trying at once would spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections accepted before others have their turn.
+const ACCEPTED_AT_ONCE: usize = 8;
+
 /// Accepts connections as long as the shard lives; a draining node still says that it is leaving.
 pub(super) async fn run(shard: Rc<Shard>, listener: TcpListener) {
-    loop {
+    for accepted in 1.. {
+        if accepted % ACCEPTED_AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
         match listener.accept().await {
             Ok((stream, address)) => {
                 let number = shard.handshakes.borrow_mut().next_number();

@@ -92,7 +92,7 @@ impl Core {
                 Effect::Publish { ticket, envelope } => {
                     self.commands.push(Command::Publish(ticket, envelope));
                 }
-                Effect::Opened(peer) => self.wake(peer),
+                Effect::Read(peer) => self.wake(peer),
                 Effect::Close { peer, code, reason } => self.close(peer, code, reason),
                 Effect::Terminate(peer) => self.terminate(peer),
             }

@@ -27,7 +27,7 @@ fn codes(answers: &[String]) -> Vec<String> {
 }
 
 fn say_often(world: &mut World, who: Who, times: usize, frame: &str) -> Vec<String> {
-    (0..times).for_each(|_| world.say(who, frame));
+    world.say_at_once(who, times, frame);
     world.settle();
     world.heard(who)
 }
@@ -133,4 +133,21 @@ fn a_peer_may_subscribe_to_so_many_topics() {
     world.answers(who, r#"{"type":"unsubscribe","topic":"a"}"#);
     assert!(world.answers(who, &subscribe("d")).is_empty());
     assert_eq!(world.tally(0).limited[Limit::Subscriptions as usize], 1);
+}
+
+// H5, L1: what a peer may not say is not even read for a while.
+#[test]
+fn a_peer_over_its_rate_is_paused_and_read_again() {
+    let mut world = World::new(FEW);
+    let who = world.join(0);
+    say_often(&mut world, who, 20, "ping");
+    let key = world.key(who);
+    assert!(world.hub(who).may_be_read(key));
+    say_often(&mut world, who, 1, "ping");
+    assert!(!world.hub(who).may_be_read(key));
+    // Waits unread meanwhile, and is answered then.
+    assert_eq!(say_often(&mut world, who, 1, "ping"), Vec::<String>::new());
+    world.pass_ms(120);
+    assert_eq!(world.heard(who), ["ping"]);
+    assert!(world.hub(who).may_be_read(key));
 }

@@ -118,13 +118,21 @@ impl World {
         self.read(who);
     }
 
+    /// Sends a frame so often that one read takes them all.
+    pub fn say_at_once(&mut self, who: Who, times: usize, text: &str) {
+        let message = Message::Text(Bytes::copy_from_slice(text.as_bytes()));
+        self.clients[who].unread.extend(std::iter::repeat_n(message, times));
+        self.read(who);
+    }
+
     fn read(&mut self, who: Who) {
         let client = &mut self.clients[who];
         let hub = &mut self.hubs[client.hub];
-        while hub.may_be_read(client.key)
-            && let Some(message) = client.unread.pop_front()
-        {
-            hub.receive(self.now, client.key, message);
+        // What was sent together is read together.
+        if hub.may_be_read(client.key) {
+            for message in client.unread.drain(..) {
+                hub.receive(self.now, client.key, message);
+            }
         }
     }
 
@@ -177,7 +185,7 @@ impl World {
                     self.submitted.push(envelope.payload.bytes.clone());
                     commands.push(Command::Publish(ticket, envelope));
                 }
-                Effect::Opened(key) => self.read(self.who(hub, key)),
+                Effect::Read(key) => self.read(self.who(hub, key)),
                 Effect::Close { peer, code, reason } => {
                     self.hubs[hub].send_control(peer, &wire::close(code, reason));
                 }
