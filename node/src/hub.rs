@@ -6,8 +6,9 @@
 //!
 //! Inputs: [`Hub::open`], [`Hub::receive`], [`Hub::heard`], [`Hub::unfinished`], [`Hub::close`],
 //! [`Hub::remove`] come from the transport; [`Hub::joined`], [`Hub::deliver`], [`Hub::counted`],
-//! [`Hub::settled`] from the broker; [`Hub::timeout`] from time. Outputs: [`Hub::take_effects`],
-//! [`Hub::flush`], [`Hub::next_timeout`], [`Hub::take_tally`].
+//! [`Hub::settled`] from the broker; [`Hub::send_control`] and [`Hub::flush_one`] from the sockets;
+//! [`Hub::timeout`] and [`Hub::shed`] from time. Outputs: [`Hub::take_effects`], [`Hub::flush`],
+//! [`Hub::next_timeout`], [`Hub::take_tally`].
 //!
 //! **Invariant:** a peer that closes has left every set before its Close is sent; counts are lengths of
 //! sets, never counters.
@@ -104,6 +105,8 @@ pub struct Hub {
     recounted: Vec<usize>,
     tickets: Slab<Ticket>,
     sequence: u64,
+    /// Deliveries to several topics; marks the topics that come before the one served.
+    marks: u64,
     arena: Arena,
     /// Outboxes that wait for a flush, longest first; how many ever did, and how many were flushed.
     dirty: VecDeque<u32>,
@@ -118,6 +121,8 @@ pub struct Hub {
     /// Whether the last flush left more owed than the shard may owe.
     crowded: bool,
     wheel: Wheel<Alarm>,
+    /// Whether an alarm was set since somebody asked for the next one.
+    new_deadline: bool,
     due: Vec<Alarm>,
     effects: Vec<Effect>,
     chance: Chance,
@@ -148,6 +153,7 @@ impl Hub {
             recounted: Vec::new(),
             tickets: Slab::new(),
             sequence: 0,
+            marks: 0,
             arena: Arena::default(),
             dirty: VecDeque::new(),
             dirtied: 0,
@@ -159,6 +165,7 @@ impl Hub {
             owed: 0,
             crowded: false,
             wheel: Wheel::new(now),
+            new_deadline: false,
             due: Vec::new(),
             effects: Vec::new(),
             chance: Chance(seed),

@@ -81,9 +81,10 @@ fn run(config: Config) -> anyhow::Result<i32> {
 /// The one line on stdout: the node takes peers.
 fn announce(node: &Node) {
     let (listen, internal, broker, id) = (node.listen, node.internal, node.broker, node.incarnation);
-    println!("ready listen={listen} internal={internal} broker={broker} node={id}");
+    let mut stdout = std::io::stdout();
     // Whoever closed stdout does not want to know.
-    let _ = std::io::stdout().flush();
+    let _ = writeln!(stdout, "ready listen={listen} internal={internal} broker={broker} node={id}");
+    let _ = stdout.flush();
 }
 
 fn exit_code(error: &anyhow::Error) -> i32 {
@@ -109,7 +110,8 @@ fn report(result: anyhow::Result<()>) -> i32 {
 fn say(answer: Result<String, impl std::fmt::Display>) -> i32 {
     match answer {
         Ok(text) => {
-            println!("{}", text.trim_end());
+            // Whoever closed stdout does not want to know.
+            let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
             0
         }
         Err(error) => {

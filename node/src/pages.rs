@@ -1,9 +1,12 @@
 //! The demo's pages, embedded in the binary (behaviours P1).
 
+use std::borrow::Cow;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use rust_embed::RustEmbed;
 
@@ -34,7 +37,11 @@ fn file(path: &str) -> Response {
     let Some(file) = Assets::get(path) else {
         return (StatusCode::NOT_FOUND, "no such file\n").into_response();
     };
-    let mut response = file.data.into_owned().into_response();
+    let body = match file.data {
+        Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+        Cow::Owned(read) => read.into(),
+    };
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(path)));
     for (name, value) in HEADERS {

@@ -3,7 +3,7 @@
 //! **Invariant:** a frame is built at most once per (dialect, payload) and node, whatever the number of
 //! peers and shards: whoever needs it first builds it, all others share the bytes.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use dunlin_protocol::{Envelope, Kind, Recipients, Topic, json};
@@ -30,14 +30,14 @@ pub const DIALECTS: usize = 3;
 #[derive(Debug)]
 pub struct Publication {
     /// What was published, as the broker carried it.
-    pub envelope: Envelope,
+    pub envelope: Arc<Envelope>,
     copy: usize,
     frames: [OnceLock<Bytes>; DIALECTS],
 }
 
 impl Publication {
     /// The copy of `envelope` for the topic at index `copy` of its recipients (0 where there is one or none).
-    pub fn new(envelope: Envelope, copy: usize) -> Self {
+    pub fn new(envelope: Arc<Envelope>, copy: usize) -> Self {
         Self { envelope, copy, frames: [const { OnceLock::new() }; DIALECTS] }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Peers' tasks read and hand messages to the hub at once; what follows from them (commands to the broker,
 //! bytes in outboxes) waits for the shard's turn, which comes after all tasks that were ready. So a turn
-//! serves everything that happened together with one lock of the broker and one write a peer: under load
+//! serves everything that happened together, with three locks of the broker and one write a peer: under load
 //! publications coalesce by themselves, a lone one is not delayed.
 //!
 //! **Invariant:** the core is never borrowed across an await.
@@ -58,6 +58,8 @@ pub struct Common {
 /// What the node asks of a shard.
 #[derive(Debug)]
 pub enum Request {
+    /// Whether it lives.
+    Alive(oneshot::Sender<()>),
     /// How things stand.
     Snapshot(oneshot::Sender<Snapshot>),
     /// Take no more peers and close those that are there within the given time; answered when none is left.
@@ -98,6 +100,7 @@ struct Shard {
 /// A drain under way.
 struct Drain {
     began: Moment,
+    next_step: Moment,
     within: Duration,
     peers: usize,
     done: oneshot::Sender<()>,
@@ -153,7 +156,7 @@ impl Shard {
 
     /// The only place that waits.
     async fn next(&self, requests: &mut mpsc::Receiver<Request>) -> Event {
-        let deadline = self.core.borrow().hub.next_timeout();
+        let deadline = self.core.borrow_mut().hub.next_timeout();
         let draining = self.is_draining().then(|| self.common.clock.now() + DRAIN_STEP);
         let deadline = deadline.into_iter().chain(draining).min();
         let sleep = async {
@@ -180,14 +183,19 @@ impl Shard {
 
     fn obey(&self, request: Request) {
         match request {
+            Request::Alive(answer) => {
+                let _ = answer.send(()); // Who asked may have given up.
+            }
             Request::Snapshot(answer) => {
-                let snapshot = self.core.borrow().snapshot(self.common.metrics.named_namespaces());
+                let mut core = self.core.borrow_mut();
+                core.hand_over_counts(&self.common);
+                let snapshot = core.snapshot(self.common.metrics.named_namespaces());
                 let _ = answer.send(snapshot); // Who asked may have given up.
             }
             Request::Drain(within, done) => {
                 let (began, peers) = (self.common.clock.now(), self.core.borrow().hub.peer_count());
                 self.handshakes.borrow_mut().end_all();
-                self.drain.set(Some(Drain { began, within, peers, done }));
+                self.drain.set(Some(Drain { began, next_step: began, within, peers, done }));
             }
         }
     }
@@ -202,8 +210,12 @@ impl Shard {
     /// Closes as many peers as the time that has passed asks for, so that they come back elsewhere one after
     /// the other, all within half the time (the other half is for slow goodbyes).
     fn advance_drain(&self) {
-        let Some(drain) = self.drain.take() else { return };
+        let Some(mut drain) = self.drain.take() else { return };
         let now = self.common.clock.now();
+        if now < drain.next_step {
+            return self.drain.set(Some(drain));
+        }
+        drain.next_step = now + DRAIN_STEP;
         let mut core = self.core.borrow_mut();
         let span = (drain.within / 2).min(SPREAD_MAX).as_secs_f64().max(0.001);
         let part = (now.since(drain.began) + DRAIN_STEP).as_secs_f64() / span;

@@ -26,17 +26,26 @@ impl Shards {
 
     /// How things stand on every shard; none if one does not answer in time.
     pub async fn snapshots(&self) -> Option<Vec<Snapshot>> {
+        self.ask_all(Request::Snapshot).await
+    }
+
+    /// Whether every shard answers in time.
+    pub async fn are_alive(&self) -> bool {
+        self.ask_all(Request::Alive).await.is_some()
+    }
+
+    async fn ask_all<T>(&self, question: fn(oneshot::Sender<T>) -> Request) -> Option<Vec<T>> {
         let mut answers = Vec::with_capacity(self.requests.len());
         for shard in &self.requests {
             let (answer, answered) = oneshot::channel();
-            shard.try_send(Request::Snapshot(answer)).ok()?;
+            shard.try_send(question(answer)).ok()?;
             answers.push(answered);
         }
-        let mut snapshots = Vec::with_capacity(answers.len());
+        let mut all = Vec::with_capacity(answers.len());
         for answered in answers {
-            snapshots.push(tokio::time::timeout(ANSWER_TIME, answered).await.ok()?.ok()?);
+            all.push(tokio::time::timeout(ANSWER_TIME, answered).await.ok()?.ok()?);
         }
-        Some(snapshots)
+        Some(all)
     }
 
     /// The text for Prometheus.

@@ -71,7 +71,7 @@ fn publication(payload: Payload) -> Publication {
         to: Recipients::Topic(Topic::parse("a").expect("a topic")),
         payload,
     };
-    Publication::new(envelope, 0)
+    Publication::new(Arc::new(envelope), 0)
 }
 
 /// What delivering one publication and writing it to every socket takes, once all is warm.

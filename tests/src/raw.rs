@@ -73,12 +73,15 @@ impl Raw {
 
     /// The next frame from the node: its opcode and payload.
     pub async fn frame(&mut self) -> anyhow::Result<(u8, Vec<u8>)> {
-        loop {
-            if let Some(frame) = self.take_frame() {
-                return Ok(frame);
+        soon("a frame", async {
+            loop {
+                if let Some(frame) = self.take_frame() {
+                    return Ok(frame);
+                }
+                self.read_more().await?;
             }
-            self.read_more().await?;
-        }
+        })
+        .await
     }
 
     /// The Close from the node; frames before it are passed over.

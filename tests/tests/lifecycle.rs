@@ -1,6 +1,6 @@
 //! A node from its ready line to its exit, and what it says about itself meanwhile.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use dunlin_tests::{Node, OPEN, Peer, Raw, certificate, frame, get, trusting, until};
@@ -165,4 +165,42 @@ async fn peers_chat_over_tls() -> anyhow::Result<()> {
     assert_eq!(errors.await?, 1);
     talker.leave().await?;
     listener.leave().await
+}
+
+/// A node on which nothing happens by itself: no heartbeat sets a deadline that would wake a shard.
+const STILL: &str = r#"
+shards = 1
+[limits]
+message_time = "1s"
+[[endpoint]]
+path = "/**"
+heartbeat = "0s"
+defaults = []
+"#;
+
+// H5: a deadline set while reading is kept although nothing else wakes the shard.
+#[tokio::test]
+async fn a_message_that_never_ends_is_closed_on_a_node_where_nothing_else_happens() -> anyhow::Result<()> {
+    let node = Node::start(STILL)?;
+    let mut raw = Raw::upgraded(node.listen, "/a").await?;
+    raw.write(&frame(0x81, b"never all of it")[..9]).await?;
+    let began = Instant::now();
+    ensure!(raw.closed().await?.code == 1008);
+    ensure!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+    Ok(())
+}
+
+// H5, W2: so is the end of a pause.
+#[tokio::test]
+async fn a_paused_peer_is_read_again_on_a_node_where_nothing_else_happens() -> anyhow::Result<()> {
+    let node = Node::start(STILL)?;
+    let mut raw = Raw::upgraded(node.listen, "/a").await?;
+    raw.write(&frame(0x8a, b"").repeat(300)).await?;
+    let (_, refusal) = raw.frame().await?;
+    ensure!(String::from_utf8_lossy(&refusal).contains("\"code\":\"rate\""), "{refusal:?}");
+    raw.write(&frame(0x81, b"ping")).await?;
+    let began = Instant::now();
+    ensure!(raw.frame().await? == (1, b"ping".to_vec()));
+    ensure!(began.elapsed() < Duration::from_secs(3), "after {:?}", began.elapsed());
+    Ok(())
 }

@@ -114,7 +114,7 @@ impl State {
             Command::Leave(tag, namespace, topic) => self.leave(shard, tag, &namespace, &topic),
             Command::Count(tag, namespace, peers) => self.count(shard, tag, &namespace, peers),
             Command::Publish(ticket, envelope) => {
-                let outcome = self.publish(&envelope);
+                let outcome = self.publish(&Arc::new(envelope));
                 self.inboxes[shard].push(Event::Settled(ticket, outcome), 0);
             }
         }
@@ -162,7 +162,7 @@ impl State {
         }
     }
 
-    fn publish(&mut self, envelope: &Envelope) -> Result<(), Unavailable> {
+    fn publish(&mut self, envelope: &Arc<Envelope>) -> Result<(), Unavailable> {
         let Self { namespaces, inboxes } = self;
         let Some(routes) = namespaces.get(&envelope.namespace) else { return Ok(()) };
         let cost = envelope.payload.bytes.len() + PUBLICATION_COST;
@@ -182,7 +182,7 @@ impl State {
         Ok(())
     }
 
-    /// The wakes of the inboxes that were empty before, each once.
+    /// The wakes of the inboxes that hold something and whose shard was not woken since it collected.
     fn newly_filled(&mut self) -> Vec<Wake> {
         let filled = self.inboxes.iter_mut().filter(|inbox| !inbox.woken && !inbox.events.is_empty());
         filled

@@ -27,9 +27,15 @@ enum Due {
 }
 
 impl Hub {
-    /// When to call [`Hub::timeout`] next.
-    pub fn next_timeout(&self) -> Option<Moment> {
+    /// When to call [`Hub::timeout`] next. Ask again when [`Hub::has_new_deadline`].
+    pub fn next_timeout(&mut self) -> Option<Moment> {
+        self.new_deadline = false;
         self.wheel.next()
+    }
+
+    /// Whether a deadline was set since [`Hub::next_timeout`] was asked.
+    pub fn has_new_deadline(&self) -> bool {
+        self.new_deadline
     }
 
     /// Does what is due.
@@ -128,8 +134,14 @@ impl Hub {
         if at < peer.alarm {
             peer.alarm = at;
             let key = peer.key(index);
-            self.wheel.schedule(at, Alarm::Peer(key));
+            self.schedule(at, Alarm::Peer(key));
         }
+    }
+
+    /// Sets an alarm, and sees to it that whoever waits for the next one hears of it.
+    pub(super) fn schedule(&mut self, at: Moment, alarm: Alarm) {
+        self.new_deadline = true;
+        self.wheel.schedule(at, alarm);
     }
 
     fn next_deadline(&self, index: usize) -> Option<Moment> {

@@ -44,8 +44,10 @@ pub(super) enum Piece {
         /// Where it ends.
         end: u32,
     },
-    /// Bytes of its own, or shared with other outboxes.
+    /// A large frame, shared with other outboxes.
     Whole(Bytes),
+    /// What an outbox copied out of the arena.
+    Own(Vec<u8>),
 }
 
 impl Piece {
@@ -54,6 +56,7 @@ impl Piece {
         match self {
             Self::Range { start, end, .. } => (end - start) as usize,
             Self::Whole(bytes) => bytes.len(),
+            Self::Own(bytes) => bytes.len(),
         }
     }
 }
@@ -93,6 +96,7 @@ impl Arena {
                 &self.chunks[chunk.wrapping_sub(self.first) as usize].bytes[*start as usize..*end as usize]
             }
             Piece::Whole(bytes) => bytes,
+            Piece::Own(bytes) => bytes,
         }
     }
 
@@ -106,7 +110,9 @@ impl Arena {
     pub(super) fn hold(&mut self, piece: &Piece) -> u32 {
         let number = match piece {
             Piece::Range { chunk, .. } => *chunk,
-            Piece::Whole(_) => self.first.wrapping_add(self.chunks.len().saturating_sub(1) as u32),
+            Piece::Whole(_) | Piece::Own(_) => {
+                self.first.wrapping_add(self.chunks.len().saturating_sub(1) as u32)
+            }
         };
         let place = number.wrapping_sub(self.first) as usize;
         if place == self.chunks.len() {

@@ -26,6 +26,13 @@ const FLOOD_PAUSE: Duration = Duration::from_millis(100);
 /// id are refused in silence but for one answer in each such stretch.
 const QUIET_TIME: Duration = Duration::from_secs(1);
 
+/// Frames with a rate of their own.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rated {
+    Subscribe,
+    Publish,
+}
+
 impl Hub {
     /// A peer's message. Messages of a peer that is not open are nobody's.
     pub fn receive(&mut self, now: Moment, key: PeerKey, message: Message) {
@@ -162,13 +169,17 @@ impl Hub {
     }
 
     /// Takes a token for a publish or subscribe.
-    pub(super) fn pass(&mut self, now: Moment, index: usize, limit: Limit) -> Result<(), Refusal> {
+    pub(super) fn pass(&mut self, now: Moment, index: usize, kind: Rated) -> Result<(), Refusal> {
         let (limits, buckets) = (&self.settings.limits, &mut self.peers[index].buckets);
-        let (bucket, rate, text) = match limit {
-            Limit::SubscribesPerSecond => {
-                (&mut buckets.subscribes, limits.subscribes_per_second, "too many subscribes a second")
+        let (limit, bucket, rate, text) = match kind {
+            Rated::Subscribe => {
+                let rate = limits.subscribes_per_second;
+                (Limit::SubscribesPerSecond, &mut buckets.subscribes, rate, "too many subscribes a second")
             }
-            _ => (&mut buckets.publishes, limits.publishes_per_second, "too many publishes a second"),
+            Rated::Publish => {
+                let rate = limits.publishes_per_second;
+                (Limit::PublishesPerSecond, &mut buckets.publishes, rate, "too many publishes a second")
+            }
         };
         if bucket.take(now, rate) {
             return Ok(());

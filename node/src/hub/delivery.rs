@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use dunlin_protocol::{Envelope, json};
-use smallvec::SmallVec;
 
 use super::arena::Piece;
 use super::effect::{PeerKey, Tag};
 use super::moment::Moment;
-use super::peer::Stage;
+use super::peer::{NOT_YET, Stage};
 use super::{Alarm, Hub};
 use crate::config::{Session, Slow};
 use crate::publication::{DIALECTS, Dialect, Publication};
@@ -19,15 +18,14 @@ impl Hub {
     pub fn deliver(&mut self, tag: Tag, publication: &Publication) {
         let Some(topic) = self.topics.find(tag) else { return };
         let excluded = self.excluded(&publication.envelope);
-        let earlier = self.earlier_topics(topic, publication);
+        let mark = self.mark_earlier_topics(topic, publication);
         let slow = self.topics[topic].slow;
         let audience = std::mem::take(&mut self.topics[topic].audience);
         let mut pieces = [const { None }; DIALECTS];
         let mut delivered = 0;
         for &index in &audience {
-            let served =
-                !earlier.is_empty() && earlier.iter().any(|each| self.peers[index as usize].hears(*each));
-            if Some(index) != excluded && !served {
+            let is_served = mark.is_some_and(|mark| self.is_served(index, mark));
+            if Some(index) != excluded && !is_served {
                 delivered += u64::from(self.hand_over(index, publication, &mut pieces, slow));
             }
         }
@@ -77,9 +75,24 @@ impl Hub {
         self.find(origin).map(|peer| peer.index)
     }
 
-    fn earlier_topics(&self, topic: usize, publication: &Publication) -> SmallVec<[usize; 4]> {
-        let topics = &self.namespaces[self.topics[topic].namespace].topics;
-        publication.earlier_topics().iter().filter_map(|name| topics.get(name).copied()).collect()
+    /// Marks the topics that are listed before this copy's own; none if there is none.
+    fn mark_earlier_topics(&mut self, topic: usize, publication: &Publication) -> Option<u64> {
+        let earlier = publication.earlier_topics();
+        if earlier.is_empty() {
+            return None;
+        }
+        self.marks += 1;
+        let known = &self.namespaces[self.topics[topic].namespace].topics;
+        for topic in earlier.iter().filter_map(|name| known.get(name)) {
+            self.topics[*topic].marked = self.marks;
+        }
+        Some(self.marks)
+    }
+
+    /// Whether a peer hears a marked topic, and so gets that topic's copy.
+    fn is_served(&self, index: u32, mark: u64) -> bool {
+        let mut subscriptions = self.peers[index as usize].subscriptions.iter();
+        subscriptions.any(|each| each.position != NOT_YET && self.topics[each.topic as usize].marked == mark)
     }
 
     /// Whole frames for one peer, as `write` appends them. A peer that left is sent nothing.
@@ -128,7 +141,7 @@ impl Hub {
     pub(super) fn plan_announcement(&mut self, namespace: usize) {
         let interval = self.settings.session.interval;
         if let Some(at) = self.namespaces[namespace].next_announcement(interval) {
-            self.wheel.schedule(at, Alarm::Namespace(self.namespaces.tag(namespace)));
+            self.schedule(at, Alarm::Namespace(self.namespaces.tag(namespace)));
         }
     }
 

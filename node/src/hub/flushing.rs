@@ -4,10 +4,10 @@ use dunlin_protocol::CloseCode;
 
 use super::Hub;
 use super::arena::Piece;
-use super::effect::PeerKey;
+use super::effect::{Effect, PeerKey};
 use super::moment::Moment;
 use super::outbox::Write;
-use super::peer::Stage;
+use super::peer::{Peer, Stage};
 use super::tally::{Limit, Slow as Action};
 use crate::config::Slow;
 
@@ -29,7 +29,7 @@ pub(super) struct Delivered {
     flushed: u64,
 }
 
-/// Outboxes that one turn flushes, about a millisecond of writing. Then others have their say, and what they
+/// Outboxes that one turn flushes, one or two milliseconds of writing. Then others have their say, and what they
 /// publish joins the outboxes that still wait: under load every peer is written once a round with all that
 /// the round brought.
 const FLUSHED_AT_ONCE: usize = 256;
@@ -77,7 +77,8 @@ impl Hub {
 
     /// Writes the outboxes that have waited longest, each as far as its socket goes.
     pub fn flush(&mut self, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
-        let most = if self.is_full() { usize::MAX } else { FLUSHED_AT_ONCE };
+        let is_crowded = self.owed > self.settings.outbox_total;
+        let most = if self.is_full() || is_crowded { usize::MAX } else { FLUSHED_AT_ONCE };
         for _ in 0..most {
             let Some(index) = self.dirty.pop_front() else { break };
             self.flushed += 1;
@@ -87,7 +88,8 @@ impl Hub {
                 self.settle(index as usize);
             }
         }
-        self.crowded |= self.owed > self.settings.outbox_total;
+        // Only what no socket takes counts as slowness, so only when all have been tried.
+        self.crowded = self.dirty.is_empty() && self.owed > self.settings.outbox_total;
         self.outbox_full &= !self.dirty.is_empty();
         self.arena.sweep();
         while let Some(delivered) = self.delivered.pop_front_if(|each| each.flushed <= self.flushed) {
@@ -98,6 +100,7 @@ impl Hub {
     /// A socket that was blocked takes bytes again.
     pub fn flush_one(&mut self, key: PeerKey, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
         if let Some(index) = self.peer(key) {
+            self.outboxes[index].blocked = false;
             self.write_out(index, &mut write);
         }
     }
@@ -105,10 +108,14 @@ impl Hub {
     fn write_out(&mut self, index: usize, write: &mut impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
         let key = self.peers[index].key(index);
         let outbox = &mut self.outboxes[index];
-        loop {
+        while !outbox.blocked {
             let Some(next) = outbox.next_write(&self.arena, &mut self.gather) else { return };
-            let Wrote::Bytes(count) = write(key, &next) else { return };
+            let wrote = write(key, &next);
             drop(next);
+            let Wrote::Bytes(count) = wrote else {
+                outbox.blocked = true;
+                return;
+            };
             outbox.advance(count);
             self.owed -= count;
             self.tally.bytes_sent += count as u64;
@@ -145,14 +152,28 @@ impl Hub {
         for index in std::mem::take(&mut self.overflowed) {
             self.close_slow(now, index as usize);
         }
-        let crowded = std::mem::take(&mut self.crowded);
-        while crowded && self.owed > self.settings.outbox_total {
-            let staying = self.peers.iter().filter(|(_, peer)| !matches!(peer.stage, Stage::Closing(_)));
-            let Some((slowest, _)) = staying.max_by_key(|(index, _)| self.outboxes[*index].owed()) else {
-                return;
-            };
+        if std::mem::take(&mut self.crowded) {
+            self.shed_slowest(now);
+        }
+    }
+
+    /// Peers that close already have nothing to lose, then those go that are owed most.
+    fn shed_slowest(&mut self, now: Moment) {
+        let is_closing = |peer: &Peer| matches!(peer.stage, Stage::Closing(_));
+        let owed = |(index, peer): (usize, &Peer)| (is_closing(peer), self.outboxes[index].owed(), index);
+        let mut slowest: Vec<_> = self.peers.iter().map(owed).filter(|(_, owed, _)| *owed > 0).collect();
+        slowest.sort_unstable();
+        while self.owed > self.settings.outbox_total
+            && let Some((is_closing, _, index)) = slowest.pop()
+        {
             self.tally.limited(Limit::OutboxTotal);
-            self.close_slow(now, slowest);
+            if is_closing {
+                self.owed -= self.outboxes[index].cut(&self.arena);
+                let key = self.peers[index].key(index);
+                self.effects.push(Effect::Terminate(key));
+            } else {
+                self.close_slow(now, index);
+            }
         }
     }
 

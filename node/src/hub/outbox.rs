@@ -9,7 +9,6 @@
 
 use std::io::IoSlice;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::arena::{Arena, LARGE_FRAME, Piece};
@@ -18,6 +17,8 @@ use crate::wire;
 
 /// What one write gathers of small pieces, in bytes.
 const GATHER_MAX: usize = 64 * 1024;
+/// A tail of this size takes nothing more, in bytes: a growing one is copied now and then.
+const TAIL_MAX: usize = 64 * 1024;
 /// Slices one vectored write is given.
 const SLICES_MAX: usize = 16;
 
@@ -32,6 +33,8 @@ pub struct Outbox {
     fresh: u32,
     /// What the peer understands; kept here because a delivery looks at nothing else of a peer.
     pub dialect: Dialect,
+    /// Whether the socket took no more at the last write.
+    pub blocked: bool,
     /// While it waits for a flush: the chunk of the arena it holds.
     pub held: Option<u32>,
 }
@@ -47,9 +50,9 @@ pub enum Write<'a> {
 }
 
 impl Outbox {
-    /// An empty outbox. It allocates nothing until a peer falls behind.
+    /// An empty outbox. It allocates nothing as long as each flush finds one run of bytes.
     pub fn new(dialect: Dialect) -> Self {
-        Self { pieces: SmallVec::new(), written: 0, owed: 0, fresh: 0, dialect, held: None }
+        Self { pieces: SmallVec::new(), written: 0, owed: 0, fresh: 0, dialect, blocked: false, held: None }
     }
 
     /// Bytes owed.
@@ -117,29 +120,24 @@ impl Outbox {
         }
     }
 
-    /// Copies out what is still owed of the arena, so that the arena can be let go.
+    /// Copies out what is still owed of the arena, so that the arena can be let go. What came before was
+    /// copied out before; what is new is appended to it, so that a slow peer costs what it is sent.
     pub fn settle(&mut self, arena: &Arena) {
         self.fresh = 0;
-        if self.pieces.iter().all(|piece| matches!(piece, Piece::Whole(_))) {
-            return;
-        }
-        let mut settled: SmallVec<[Piece; 1]> = SmallVec::new();
-        let mut run = Vec::new();
-        for piece in self.pieces.drain(..) {
-            match piece {
-                Piece::Range { .. } => run.extend_from_slice(arena.bytes(&piece)),
-                Piece::Whole(_) => {
-                    if !run.is_empty() {
-                        settled.push(Piece::Whole(std::mem::take(&mut run).into()));
-                    }
-                    settled.push(piece);
+        let is_range = |piece: &Piece| matches!(piece, Piece::Range { .. });
+        let Some(first) = self.pieces.iter().position(is_range) else { return };
+        let unsettled: SmallVec<[Piece; 4]> = self.pieces.drain(first..).collect();
+        for piece in unsettled {
+            match (self.pieces.last_mut(), piece) {
+                (Some(Piece::Own(tail)), piece @ Piece::Range { .. }) if tail.len() < TAIL_MAX => {
+                    tail.extend_from_slice(arena.bytes(&piece));
                 }
+                (_, piece @ Piece::Range { .. }) => {
+                    self.pieces.push(Piece::Own(arena.bytes(&piece).to_vec()));
+                }
+                (_, piece) => self.pieces.push(piece),
             }
         }
-        if !run.is_empty() {
-            settled.push(Piece::Whole(run.into()));
-        }
-        self.pieces = settled;
     }
 
     /// Drops all that is owed but the rest of a frame that is already under way; says how many bytes went.
@@ -147,13 +145,14 @@ impl Outbox {
         let before = self.owed;
         let rest = self.pieces.first().map(|first| {
             let bytes = arena.bytes(first);
-            Bytes::copy_from_slice(&bytes[self.written..boundary_from(bytes, self.written)])
+            bytes[self.written..boundary_from(bytes, self.written)].to_vec()
         });
         self.pieces.clear();
         self.written = 0;
         self.owed = 0;
         if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
-            self.push(&Piece::Whole(rest));
+            self.owed = rest.len();
+            self.pieces.push(Piece::Own(rest));
         }
         before - self.owed
     }

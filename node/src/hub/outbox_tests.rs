@@ -89,3 +89,20 @@ fn cutting_at_a_boundary_leaves_nothing() {
     assert_eq!(outbox.cut(&arena), 24);
     assert_eq!(outbox.owed(), 0);
 }
+
+#[test]
+fn what_a_slow_peer_is_owed_grows_in_few_pieces() {
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+    let mut expected = Vec::new();
+    for round in 0..20_000_u32 {
+        let small = frame(round as u8, 20);
+        let piece = arena.take_in(&small);
+        arena.copy_in(&frame(9, 3)); // somebody else's, between ours
+        outbox.push(&piece);
+        outbox.settle(&arena);
+        arena.sweep();
+        expected.extend_from_slice(&small);
+    }
+    assert!(outbox.pieces.len() < 10, "{} pieces", outbox.pieces.len());
+    assert_eq!(drain(&mut outbox, &arena, 5_000), expected);
+}

@@ -141,12 +141,6 @@ impl Peer {
         self.subscriptions.iter().any(|subscription| subscription.topic as usize == topic)
     }
 
-    /// Whether it is in the topic's audience: its subscription has taken effect.
-    pub fn hears(&self, topic: usize) -> bool {
-        let effective = |each: &Subscription| each.topic as usize == topic && each.position != NOT_YET;
-        self.subscriptions.iter().any(effective)
-    }
-
     /// The values its patterns may use.
     pub fn scope(&self) -> &dyn Scope {
         match &self.variables {

@@ -4,10 +4,11 @@ use dunlin_protocol::{
     Envelope, ErrorCode, Kind, Payload, PublicationId, Recipients, RequestId, ServerFrame, Topic,
 };
 
+use super::conversation::Rated;
 use super::effect::Effect;
 use super::moment::Moment;
 use super::refusal::Refusal;
-use super::tally::{FrameType, Limit};
+use super::tally::FrameType;
 use super::{Hub, Message, Ticket, Unavailable};
 
 /// What a peer wants published.
@@ -27,7 +28,7 @@ impl Hub {
         index: usize,
         submission: Submission,
     ) -> Result<(), Refusal> {
-        self.pass(now, index, Limit::PublishesPerSecond)?;
+        self.pass(now, index, Rated::Publish)?;
         match &submission.to {
             Recipients::Namespace => self.may_broadcast(index)?,
             Recipients::Topic(topic) => self.may_publish(index, topic)?,
@@ -72,7 +73,7 @@ impl Hub {
             Message::Text(bytes) => Payload { kind: Kind::Text, bytes },
             Message::Binary(bytes) => Payload { kind: Kind::Binary, bytes },
         };
-        match self.pass(now, index, Limit::PublishesPerSecond) {
+        match self.pass(now, index, Rated::Publish) {
             Ok(()) => {
                 let echo = self.endpoint(index).echo;
                 let submission = Submission { to: Recipients::Topic(topic), payload, echo, request: None };
@@ -85,7 +86,6 @@ impl Hub {
     fn submit(&mut self, now: Moment, index: usize, submission: Submission) {
         let Submission { to, payload, echo, request } = submission;
         self.sequence += 1;
-        self.tally.publications += 1;
         let (peer, incarnation) = (&self.peers[index], self.settings.incarnation);
         let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request });
         let envelope = Envelope {
@@ -103,6 +103,7 @@ impl Hub {
     /// The broker's answer to a publish.
     pub fn settled(&mut self, ticket: u32, outcome: Result<(), Unavailable>) {
         let Some(ticket) = self.tickets.try_remove(ticket as usize) else { return };
+        self.tally.publications += u64::from(outcome.is_ok());
         let Some(index) = self.peer(ticket.peer) else { return };
         match outcome {
             Ok(()) => {

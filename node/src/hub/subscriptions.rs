@@ -3,6 +3,7 @@
 use dunlin_protocol::{ErrorCode, RequestId, ServerFrame, Topic};
 
 use super::Hub;
+use super::conversation::Rated;
 use super::effect::{Effect, Interest};
 use super::moment::Moment;
 use super::peer::{NOT_YET, Subscription};
@@ -19,7 +20,7 @@ impl Hub {
         topic: &Topic,
         id: Option<RequestId>,
     ) -> Result<(), Refusal> {
-        self.pass(now, index, Limit::SubscribesPerSecond)?;
+        self.pass(now, index, Rated::Subscribe)?;
         self.refuse_internal(index, topic)?;
         let (endpoint, peer) = (self.endpoint(index), &self.peers[index]);
         let is_default = endpoint.defaults.contains(topic);

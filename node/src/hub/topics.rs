@@ -51,6 +51,8 @@ pub struct TopicState {
     pub reach: Reach,
     /// What to do with peers that can't keep up.
     pub slow: Slow,
+    /// The last delivery to several topics in which this one came before the one served.
+    pub marked: u64,
     /// Peers that hear it, by slab index.
     pub audience: Vec<u32>,
     subscribers: u32,
@@ -69,7 +71,16 @@ impl Topics {
     pub fn insert(&mut self, name: Topic, namespace: usize, reach: Reach, slow: Slow) -> usize {
         self.serial = self.serial.wrapping_add(1);
         let (audience, serial) = (Vec::new(), self.serial);
-        self.states.insert(TopicState { name, namespace, reach, slow, audience, subscribers: 0, serial })
+        self.states.insert(TopicState {
+            name,
+            namespace,
+            reach,
+            slow,
+            marked: 0,
+            audience,
+            subscribers: 0,
+            serial,
+        })
     }
 
     /// Adds a subscriber, not yet to the audience.

@@ -32,7 +32,9 @@ pub(super) async fn run(shard: Rc<Shard>, listener: TcpListener) {
             }
             Err(error) if is_the_peer_s(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting pauses");
+                if shard.may_log() {
+                    tracing::warn!(%error, "accepting pauses");
+                }
                 shard.common.metrics.connection("accept_error");
                 pause().await;
             }

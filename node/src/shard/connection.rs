@@ -12,6 +12,11 @@ use crate::hub::{Hub, Moment, PeerKey, Write, Wrote};
 use crate::transport::socket::Socket;
 use crate::transport::websocket::{Failure, Received, WebSocket};
 
+/// What a peer's first read takes at most, and the first after a pause, in bytes. One read is the work that a
+/// peer can make before its limits are asked.
+const APPETITE_MIN: u32 = 4 * 1024;
+/// What any read takes at most, in bytes.
+pub(super) const APPETITE_MAX: u32 = 64 * 1024;
 /// Steps of one peer before others have their turn.
 const STEPS_AT_ONCE: usize = 4;
 
@@ -27,6 +32,8 @@ pub(super) struct Connection {
     waker: Option<Waker>,
     /// Whether the socket took no more at the last write.
     blocked: bool,
+    /// How much the next read takes, in bytes: more after each that was full, little after a pause.
+    appetite: u32,
     _permit: Permit,
 }
 
@@ -60,6 +67,7 @@ impl Connection {
             early,
             waker: None,
             blocked: false,
+            appetite: APPETITE_MIN,
             _permit: permit,
         }
     }
@@ -150,7 +158,10 @@ impl Connection {
 
     fn step(&mut self, hub: &mut Hub, room: &mut Room<'_>, context: &mut Context<'_>) -> Step {
         match self.phase {
-            Phase::Reading if !hub.may_be_read(self.key) => Step::Wait,
+            Phase::Reading if !hub.may_be_read(self.key) => {
+                self.appetite = APPETITE_MIN;
+                Step::Wait
+            }
             Phase::Reading => self.read(hub, room, context),
             Phase::Discarding => self.discard(hub, room, context),
             Phase::Finishing if hub.owed_to(self.key) > 0 => Step::Wait,
@@ -168,10 +179,14 @@ impl Connection {
             self.take_in(hub, room.now, &early, room.replies);
             return Step::Again;
         }
-        let mut buffer = ReadBuf::new(room.scratch);
+        let appetite = (self.appetite as usize).min(room.scratch.len());
+        let mut buffer = ReadBuf::new(&mut room.scratch[..appetite]);
         match Pin::new(&mut self.socket).poll_read(context, &mut buffer) {
             Poll::Pending => Step::Wait,
             Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                if buffer.remaining() == 0 {
+                    self.appetite = (self.appetite * 2).min(APPETITE_MAX);
+                }
                 self.take_in(hub, room.now, buffer.filled(), room.replies);
                 Step::Again
             }

@@ -6,13 +6,11 @@ use std::sync::atomic::Ordering;
 use dunlin_protocol::{CloseCode, Namespace};
 
 use super::Common;
-use super::connection::{Connection, Reading};
+use super::connection::{APPETITE_MAX, Connection, Reading};
 use crate::broker::{Command, Event};
 use crate::hub::{Effect, Hub, PeerKey, Tally, Wrote};
 use crate::metrics::Snapshot;
 
-/// What one read takes from a socket at most, in bytes.
-const READ_BYTES: usize = 64 * 1024;
 /// So many effects wait for a turn at most before peers are read on.
 const EFFECTS_MAX: usize = 8192;
 
@@ -38,7 +36,7 @@ impl Core {
             hub,
             connections: Vec::new(),
             ending: Vec::new(),
-            scratch: vec![0; READ_BYTES].into(),
+            scratch: vec![0; APPETITE_MAX as usize].into(),
             replies: Vec::new(),
             effects: Vec::new(),
             commands: Vec::new(),
@@ -54,14 +52,15 @@ impl Core {
         if saturated { Reading::PutOff } else { Reading::Allowed }
     }
 
-    /// Does all that waits: deadlines, effects, the broker's events; then writes every outbox once. Says
-    /// whether there is more to do.
+    /// Does what waits: deadlines, effects, the broker's events; then writes the outboxes that have waited
+    /// longest. Says whether there is more to do.
     pub(super) fn turn(&mut self, shard: usize, common: &Common) -> bool {
         let now = common.clock.now();
         self.hub.timeout(now);
         self.hub.shed(now);
         self.carry_out(shard, common);
-        if self.events.is_empty() {
+        let behind = !self.events.is_empty();
+        if !behind {
             common.broker.collect(shard, &mut self.events);
         }
         self.take_in();
@@ -69,9 +68,15 @@ impl Core {
         self.carry_out(shard, common);
         self.flush();
         self.wake_ended();
+        self.hand_over_counts(common);
+        // Who was behind has not collected: the broker woke this shard for what still waits there.
+        behind || !self.events.is_empty() || self.hub.has_work()
+    }
+
+    /// Hands over to the metrics what was counted.
+    pub(super) fn hand_over_counts(&mut self, common: &Common) {
         self.hub.take_tally(&mut self.tally);
         common.metrics.absorb(&mut self.tally, common.clock.now());
-        !self.events.is_empty() || self.hub.has_work()
     }
 
     /// Does what the hub wants done.

@@ -25,7 +25,7 @@ use super::connection::Connection;
 use super::reader::Reader;
 use super::{Shard, core};
 use crate::admission::Permit;
-use crate::hub::{Arrival, Limit};
+use crate::hub::{Arrival, Limit, Moment};
 use crate::transport::socket::Socket;
 use crate::transport::upgrade::{self, Head, Rejection};
 use crate::transport::websocket::WebSocket;
@@ -38,6 +38,7 @@ struct Newcomer {
 
 /// What is known of a connection while it speaks HTTP.
 struct Visit {
+    began: Moment,
     shard: Rc<Shard>,
     address: SocketAddr,
     secure: bool,
@@ -62,18 +63,34 @@ pub(super) async fn run(shard: Rc<Shard>, stream: TcpStream, address: SocketAddr
     let _registered = Registered { shard: shard.clone(), number };
     // The option is refused only by a socket that is closed already; reading will tell.
     let _ = stream.set_nodelay(true);
-    let Some(socket) = secure(&shard, stream).await else { return };
-    let secure = matches!(socket, Socket::Tls(_));
-    let visit =
-        Rc::new(Visit { shard, address, secure, served: Cell::new(false), newcomer: RefCell::new(None) });
-    Box::pin(serve(visit, socket)).await;
+    let mut visit = Visit {
+        began: shard.common.clock.now(),
+        shard,
+        address,
+        secure: false,
+        served: Cell::new(false),
+        newcomer: RefCell::new(None),
+    };
+    // Until the first byte comes, a connection costs a task and nothing else.
+    if tokio::time::timeout(visit.time_left(), stream.readable()).await.is_err() {
+        return visit.run_out_of_time(Socket::Plain(stream)).await;
+    }
+    let Some(socket) = secure(&visit, stream).await else { return };
+    visit.secure = matches!(socket, Socket::Tls(_));
+    Box::pin(serve(Rc::new(visit), socket)).await;
 }
 
 /// TLS first, where it is configured.
-async fn secure(shard: &Shard, stream: TcpStream) -> Option<Socket> {
+async fn secure(visit: &Visit, stream: TcpStream) -> Option<Socket> {
+    let shard = &visit.shard;
     let Some(acceptor) = &shard.common.tls else { return Some(Socket::Plain(stream)) };
-    let time = shard.common.settings.limits.header_time.unwrap_or(Duration::MAX);
-    match tokio::time::timeout(time, acceptor.accept(stream)).await {
+    // A signature costs more than a whole upgrade: the rate is asked before it.
+    if !shard.common.admission.may_shake_hands(shard.common.clock.now()) {
+        shard.common.metrics.limited(Limit::HandshakesPerSecond);
+        shard.common.metrics.rejected(Limit::HandshakesPerSecond.label());
+        return None;
+    }
+    match tokio::time::timeout(visit.time_left(), Box::pin(acceptor.accept(stream))).await {
         Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
         Ok(Err(error)) => {
             tracing::debug!(%error, "TLS handshake");
@@ -93,7 +110,7 @@ async fn serve(visit: Rc<Visit>, socket: Socket) {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_time)
+        .header_read_timeout(limits.header_time.map(|_| visit.time_left()))
         .max_headers(limits.headers.min(HEADERS_MAX));
     if limits.header != usize::MAX {
         builder.max_header_size(limits.header).max_buf_size(limits.header.max(BUFFER_MIN));
@@ -128,7 +145,9 @@ fn admit(shard: &Rc<Shard>, socket: Socket, early: &[u8], newcomer: Newcomer) {
     let core = &mut *shard.core.borrow_mut();
     let now = shard.common.clock.now();
     let websocket = WebSocket::new(&shard.common.settings.limits);
-    let Some(key) = core.hub.open(now, newcomer.arrival) else { return };
+    let Some(key) = core.hub.open(now, newcomer.arrival) else {
+        return shard.common.metrics.connection("shard_full");
+    };
     // A copy, because even an empty remainder would keep hyper's whole read buffer.
     let early = Bytes::copy_from_slice(early);
     core.connect(Connection::new(key, socket, websocket, early, newcomer.permit));
@@ -138,16 +157,13 @@ fn admit(shard: &Rc<Shard>, socket: Socket, early: &[u8], newcomer: Newcomer) {
 }
 
 /// What HTTP ended with when it was not an upgrade.
-async fn part(visit: &Visit, mut socket: Socket, error: &hyper::Error) {
+async fn part(visit: &Visit, socket: Socket, error: &hyper::Error) {
     let metrics = &visit.shard.common.metrics;
     if error.is_parse_too_large() {
         metrics.limited(Limit::Header);
         metrics.rejected("header");
     } else if error.is_timeout() && !visit.served.get() {
-        metrics.limited(Limit::HeaderTime);
-        metrics.rejected("header_time");
-        // The peer may be gone; then nobody misses the answer.
-        let _ = socket.write_all(REQUEST_TIMEOUT).await;
+        return visit.run_out_of_time(socket).await;
     } else if error.is_parse() {
         metrics.rejected("http");
     }
@@ -207,6 +223,22 @@ fn is_page(request: &Request<Incoming>) -> bool {
 }
 
 impl Visit {
+    /// What is left of the time a request's head may take, counted from the connection's start.
+    fn time_left(&self) -> Duration {
+        let spent = self.shard.common.clock.now().since(self.began);
+        let limit = self.shard.common.settings.limits.header_time;
+        limit.map_or(Duration::MAX, |limit| limit.saturating_sub(spent).max(Duration::from_millis(1)))
+    }
+
+    /// The request's head was not complete in time.
+    async fn run_out_of_time(&self, mut socket: Socket) {
+        self.shard.common.metrics.limited(Limit::HeaderTime);
+        self.shard.common.metrics.rejected("header_time");
+        // The peer may be gone; then nobody misses the answer.
+        let _ = socket.write_all(REQUEST_TIMEOUT).await;
+        goodbye(socket).await;
+    }
+
     /// The demo is for the names that its endpoint serves.
     fn shows_pages_to(&self, request: &Request<Incoming>) -> bool {
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
@@ -233,7 +265,7 @@ impl Visit {
                 detail,
             ));
         }
-        if !common.admission.may_shake_hands(common.clock.now()) {
+        if !self.secure && !common.admission.may_shake_hands(common.clock.now()) {
             return Err(limited(Limit::HandshakesPerSecond));
         }
         let permit =

@@ -27,7 +27,7 @@ impl Future for Reader {
             core.connections[self.key.index as usize] = None;
             core.hub.remove(now, self.key);
         }
-        if core.hub.has_work() || !core.ending.is_empty() {
+        if core.hub.has_work() || core.hub.has_new_deadline() || !core.ending.is_empty() {
             self.shard.notify.notify_one();
         }
         polled

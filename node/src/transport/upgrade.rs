@@ -2,7 +2,7 @@
 //!
 //! Pure: the same head gives the same decision.
 
-use dunlin_protocol::{ErrorCode, NameError, Namespace};
+use dunlin_protocol::{ErrorCode, NameError, Namespace, Pattern};
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri, Version, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -82,9 +82,11 @@ pub fn decide(endpoints: &[Endpoint], head: &Head<'_>) -> Result<Upgrade, Reject
     let accept = check_handshake(head)?;
     check_origin(endpoint, head)?;
     let (dialect, subprotocol) = select_subprotocol(endpoint, head.headers)?;
-    let variables = Variables { path: params, query: query_pairs(head.uri.query().unwrap_or_default()) };
-    let namespace = namespace_of(endpoint, path, &variables)?;
-    let variables = uses_variables(endpoint).then(|| Box::new(variables));
+    let names = query_names(endpoint);
+    let mut query = query_pairs(head.uri.query().unwrap_or_default(), &names);
+    let namespace = namespace_of(endpoint, path, &Variables { path: params.clone(), query: query.clone() })?;
+    query.shrink_to_fit();
+    let variables = uses_variables(endpoint).then(|| Box::new(Variables { path: params, query }));
     let arrival = Arrival { endpoint: index as u16, namespace, dialect, variables };
     Ok(Upgrade { arrival, accept, subprotocol })
 }
@@ -166,6 +168,9 @@ fn is_key(key: &str) -> bool {
     base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
+/// How much of a refused Origin is told and logged, in characters.
+const ORIGIN_SHOWN: usize = 100;
+
 fn check_origin(endpoint: &Endpoint, head: &Head<'_>) -> Result<(), Rejection> {
     let mut origins = head.headers.get_all(header::ORIGIN).iter();
     let Some(origin) = origins.next() else { return Ok(()) };
@@ -174,6 +179,7 @@ fn check_origin(endpoint: &Endpoint, head: &Head<'_>) -> Result<(), Rejection> {
     if origins.next().is_none() && endpoint.origins.allows(text, host, head.secure) {
         return Ok(());
     }
+    let text: String = text.chars().take(ORIGIN_SHOWN).collect();
     let which = match endpoint.origins {
         Origins::Loopback => "an [[endpoint]]".to_owned(),
         Origins::Listed(_) => format!("the [[endpoint]] with path = {:?}", endpoint.path.as_str()),
@@ -241,11 +247,31 @@ fn uses_variables(endpoint: &Endpoint) -> bool {
     endpoint.subscribe.iter().chain(&endpoint.publish).any(|pattern| pattern.as_str().contains('{'))
 }
 
-/// The query's pairs, decoded.
-fn query_pairs(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.map(|(name, value)| (decode(name), decode(value))).collect()
+/// The query parameters that the endpoint's template and patterns name.
+fn query_names(endpoint: &Endpoint) -> Vec<&str> {
+    let template = match &endpoint.namespace {
+        NamespaceRule::Template(template) => template.as_str(),
+        NamespaceRule::Path => "",
+    };
+    let patterns = endpoint.subscribe.iter().chain(&endpoint.publish).map(Pattern::as_str);
+    let variables = patterns.chain([template]).flat_map(|text| text.split("{query.").skip(1));
+    variables.map(|rest| rest.split(['}', '|']).next().unwrap_or_default()).collect()
+}
+
+/// The query's pairs with these names, decoded; the first of each name.
+fn query_pairs(query: &str, names: &[&str]) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    if names.is_empty() {
+        return found;
+    }
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(name);
+        if names.contains(&name.as_str()) && !found.iter().any(|(known, _)| *known == name) {
+            found.push((name, decode(value)));
+        }
+    }
+    found
 }
 
 /// Percent-decoding with `+` as a space; bytes that are no UTF-8 become U+FFFD.

@@ -4,21 +4,23 @@
 //! So a key is only looked at by the frame it belongs to, and an application's own messages may use any.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::key::{KEYS, Key};
 use super::scan::{Fault, Scanner};
 use super::unquote;
 use crate::code::prefix;
 use crate::{
-    ClientFrame, DEPTH_MAX, ErrorCode, FrameError, NameError, Payload, REQUEST_ID_BYTES_MAX, Recipients,
-    Request, RequestId, ResumeTopic, Topic,
+    ClientFrame, DEPTH_MAX, ErrorCode, FrameError, NameError, Payload, RECIPIENTS_MAX, REQUEST_ID_BYTES_MAX,
+    Recipients, Request, RequestId, ResumeTopic, TooManyRecipients, Topic,
 };
 
 /// Reads a client's frame from JSON text, which the caller knows to be UTF-8.
@@ -155,7 +157,10 @@ impl<'a> Fields<'a> {
             topic: String,
             since: Option<Box<str>>,
         }
-        let topics: Vec<Resumed> = self.typed(Key::Topics)?.ok_or_else(|| missing(Key::Topics))?;
+        let AtMost(topics): AtMost<Resumed> = self.typed(Key::Topics)?.ok_or_else(|| missing(Key::Topics))?;
+        if topics.len() > RECIPIENTS_MAX {
+            return Err(malformed(TooManyRecipients { topics: topics.len() }.to_string()));
+        }
         let topics = topics.into_iter().map(|Resumed { topic, since }| {
             Topic::parse(&topic)
                 .map(|topic| ResumeTopic { topic, since })
@@ -198,7 +203,8 @@ impl<'a> Fields<'a> {
             (Some(_), None) => self.topic().map(Recipients::Topic),
             (None, None) => Ok(Recipients::Namespace),
             (None, Some(_)) => {
-                let texts: Vec<String> = self.typed(Key::Topics)?.ok_or_else(|| mistyped(Key::Topics))?;
+                let AtMost(texts): AtMost<String> =
+                    self.typed(Key::Topics)?.ok_or_else(|| mistyped(Key::Topics))?;
                 let topics =
                     texts.iter().map(|text| Topic::parse(text).map_err(|error| invalid_topic(&error)));
                 Recipients::several(topics.collect::<Outcome<Vec<_>>>()?)
@@ -293,3 +299,32 @@ fn unknown_type(name: &str) -> Refusal {
 
 /// How much of an unknown type is repeated to who sent it.
 const TYPE_BYTES_SHOWN: usize = 32;
+
+/// A list of which no more elements are kept than it takes to see that there are too many.
+struct AtMost<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for AtMost<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
+
+struct Elements<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Elements<T> {
+    type Value = AtMost<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<AtMost<T>, A::Error> {
+        let mut elements = Vec::new();
+        while elements.len() <= RECIPIENTS_MAX {
+            let Some(element) = list.next_element()? else { return Ok(AtMost(elements)) };
+            elements.push(element);
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(AtMost(elements))
+    }
+}

@@ -249,7 +249,7 @@ impl World {
         let end = self.now + span;
         self.settle();
         while let Some(next) =
-            self.hubs.iter().filter_map(Hub::next_timeout).min().filter(|next| *next <= end)
+            self.hubs.iter_mut().filter_map(Hub::next_timeout).min().filter(|next| *next <= end)
         {
             self.now = next.max(self.now);
             self.settle();
