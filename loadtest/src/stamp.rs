@@ -1,7 +1,7 @@
 //! What a measured payload carries: who published it on which topic, its number and when it was due.
 //!
 //! A payload is a JSON string, so a server that relays it verbatim keeps every byte in place:
-//! `"`, [`MARK`], 40 letters, filler, `"`. Numbers are written as letters `a`-`p`, four bits each and
+//! `"`, `MARK`, 40 letters, filler, `"`. Numbers are written as letters `a`-`p`, four bits each and
 //! the lowest first, because those need no escaping and decode eight at a time.
 
 use crate::clock::Nanos;

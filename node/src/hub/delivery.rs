@@ -139,6 +139,9 @@ impl Hub {
 
     /// Sets the alarm for the namespace's next announcement, if there is something to announce.
     pub(super) fn plan_announcement(&mut self, namespace: usize) {
+        if self.settings.session.topic.is_none() {
+            return;
+        }
         let interval = self.settings.session.interval;
         if let Some(at) = self.namespaces[namespace].next_announcement(interval) {
             self.schedule(at, Alarm::Namespace(self.namespaces.tag(namespace)));
