@@ -146,7 +146,8 @@ impl Shard {
                 Event::Request(None) => return,
             }
             self.advance_drain();
-            if self.core.borrow_mut().turn(self.index, &self.common) {
+            let more = self.core.borrow_mut().turn(self.index, &self.common);
+            if self.handshakes.borrow_mut().go_on() || more {
                 // The runtime looks at the sockets before it comes back here.
                 tokio::task::yield_now().await;
                 self.notify.notify_one();

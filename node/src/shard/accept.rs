@@ -1,8 +1,10 @@
 //! Takes connections in, and keeps the handshakes in flight within their limit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -27,7 +29,8 @@ pub(super) async fn run(shard: Rc<Shard>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, address)) => {
                 let number = shard.handshakes.borrow_mut().next_number();
-                let task = tokio::task::spawn_local(handshake::run(shard.clone(), stream, address, number));
+                let handshake = Box::pin(handshake::run(shard.clone(), stream, address, number));
+                let task = tokio::task::spawn_local(Paced { shard: shard.clone(), handshake });
                 shard.begin_handshake(number, task.abort_handle());
             }
             Err(error) if is_the_peer_s(&error) => {}
@@ -55,16 +58,59 @@ fn is_the_peer_s(error: &io::Error) -> bool {
     )
 }
 
+/// A handshake that takes its steps between the shard's turns, a few at a time: a thousand that come, or run
+/// out of time, together would otherwise keep all peers waiting.
+struct Paced<F> {
+    shard: Rc<Shard>,
+    handshake: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Paced<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if self.shard.handshakes.borrow_mut().may_step(context) {
+            return self.handshake.as_mut().poll(context);
+        }
+        self.shard.notify.notify_one();
+        Poll::Pending
+    }
+}
+
 /// The handshakes in flight, oldest first.
 pub(super) struct Handshakes {
     max: usize,
     next: u64,
     tasks: BTreeMap<u64, AbortHandle>,
+    /// Steps that may still be taken before the next turn, and who waits for it.
+    steps: usize,
+    waiting: VecDeque<Waker>,
 }
+
+/// Steps of handshakes between two turns, each 20 to 40 µs.
+const HANDSHAKE_STEPS: usize = 16;
 
 impl Handshakes {
     pub(super) fn new(max: usize) -> Self {
-        Self { max, next: 0, tasks: BTreeMap::new() }
+        Self { max, next: 0, tasks: BTreeMap::new(), steps: HANDSHAKE_STEPS, waiting: VecDeque::new() }
+    }
+
+    fn may_step(&mut self, context: &Context<'_>) -> bool {
+        let may = self.steps > 0;
+        if may {
+            self.steps -= 1;
+        } else {
+            self.waiting.push_back(context.waker().clone());
+        }
+        may
+    }
+
+    /// The turn is over: as many as may go on do. Says whether others still wait.
+    pub(super) fn go_on(&mut self) -> bool {
+        self.steps = HANDSHAKE_STEPS;
+        let next = self.waiting.len().min(HANDSHAKE_STEPS);
+        self.waiting.drain(..next).for_each(Waker::wake);
+        !self.waiting.is_empty()
     }
 
     fn next_number(&mut self) -> u64 {
