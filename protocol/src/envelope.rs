@@ -21,8 +21,6 @@ use header::Header;
 /// A publication on its way through the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Its name in the cluster; a late echo is known by it (T12).
-    pub id: PublicationId,
     /// The publishing peer, which is spared its own publication (T2); `None` for the server, which excludes
     /// nobody (T3).
     pub origin: Option<PeerId>,
@@ -71,20 +69,21 @@ const VERSION: u8 = 1;
 const PREFIX_BYTES: usize = 5;
 
 impl Envelope {
-    /// Appends the envelope's bytes.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the envelope's bytes. `id` is this copy's name in the cluster, by which a node knows what it
+    /// has seen already (T12): a publication to several topics travels as several copies.
+    pub fn encode(&self, id: PublicationId, out: &mut Vec<u8>) {
         let start = out.len();
         out.reserve(PREFIX_BYTES + HEADER_BYTES_USUAL + self.payload.bytes.len());
         out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
-        header::write(self, out);
+        header::write(self, id, out);
         let length =
             u32::try_from(out.len() - start - PREFIX_BYTES).expect("a header of names is far below 4 GiB");
         out[start + 1..start + PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&self.payload.bytes);
     }
 
-    /// Reads an envelope; its payload shares the memory.
-    pub fn decode(mut bytes: Bytes) -> Result<Self, EnvelopeError> {
+    /// Reads an envelope and the id it travelled under; its payload shares the memory.
+    pub fn decode(mut bytes: Bytes) -> Result<(PublicationId, Self), EnvelopeError> {
         let (header, rest) = split(&bytes)?;
         let Header { id, origin, echo, at_us, namespace, to, kind } = Header::read(header)?;
         if kind != Kind::Binary && std::str::from_utf8(rest).is_err() {
@@ -92,7 +91,7 @@ impl Envelope {
         }
         let (namespace, to) = (Namespace::parse(namespace)?, to.parse()?);
         let payload = Payload { kind, bytes: bytes.split_off(bytes.len() - rest.len()) };
-        Ok(Self { id, origin, echo, at_us, namespace, to, payload })
+        Ok((id, Self { origin, echo, at_us, namespace, to, payload }))
     }
 }
 

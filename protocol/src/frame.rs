@@ -170,6 +170,8 @@ pub enum ServerFrame<'a> {
         namespace: &'a Namespace,
         /// What it is subscribed to.
         topics: &'a [Topic],
+        /// Whether only this node's peers are reached now, because the broker is away (T12).
+        local: bool,
     },
     /// A request was refused, or a hook failed.
     Error {

@@ -43,9 +43,10 @@ impl Golden {
 
     fn envelope(&mut self, name: &str, envelope: &Envelope) {
         let mut out = Vec::new();
-        envelope.encode(&mut out);
+        let id = PublicationId { incarnation: Incarnation(3), lane: 1, sequence: 258 };
+        envelope.encode(id, &mut out);
         assert_eq!(hex(&out), String::from_utf8_lossy(&self.read(name)), "{name}");
-        assert_eq!(Envelope::decode(out.into()).unwrap(), *envelope, "{name}");
+        assert_eq!(Envelope::decode(out.into()).unwrap(), (id, envelope.clone()), "{name}");
     }
 }
 
@@ -190,9 +191,15 @@ fn server_frames(golden: &mut Golden) {
         node: "n1",
         namespace: &namespace,
         topics,
+        local: false,
     };
     golden.frame("server-hello.json", hello(Some("alice"), &session));
     golden.frame("server-hello-anonymous.json", hello(None, &none));
+    let ServerFrame::Hello { id, peer, user, node, namespace, topics, .. } = hello(None, &none) else {
+        unreachable!("it is a hello")
+    };
+    let alone = ServerFrame::Hello { id, peer, user, node, namespace, topics, local: true };
+    golden.frame("server-hello-alone.json", alone);
     let error = "type \"x\" is unknown";
     let bare = ServerFrame::Error { code: ErrorCode::UnknownType, error, id: None, topic: None };
     golden.frame("server-error.json", bare);
@@ -208,7 +215,6 @@ fn server_frames(golden: &mut Golden) {
 
 fn envelopes(golden: &mut Golden) {
     let relayed = Envelope {
-        id: PublicationId { incarnation: Incarnation(3), lane: 1, sequence: 258 },
         origin: Some(peer()),
         echo: true,
         at_us: 1_700_000_000_000_000,

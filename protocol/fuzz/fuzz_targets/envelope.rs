@@ -6,9 +6,9 @@ use dunlin_protocol::Envelope;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(envelope) = Envelope::decode(Bytes::copy_from_slice(bytes)) {
+    if let Ok((id, envelope)) = Envelope::decode(Bytes::copy_from_slice(bytes)) {
         let mut out = Vec::new();
-        envelope.encode(&mut out);
-        assert_eq!(Envelope::decode(out.into()).expect("we wrote it"), envelope);
+        envelope.encode(id, &mut out);
+        assert_eq!(Envelope::decode(out.into()).expect("we wrote it"), (id, envelope));
     }
 });

@@ -25,8 +25,8 @@ pub(super) enum To<'a> {
 }
 
 /// Appends the header of an envelope.
-pub(super) fn write(envelope: &Envelope, out: &mut Vec<u8>) {
-    let written = Fields(envelope).serialize(&mut rmp_serde::Serializer::new(out));
+pub(super) fn write(envelope: &Envelope, id: PublicationId, out: &mut Vec<u8>) {
+    let written = Fields(id, envelope).serialize(&mut rmp_serde::Serializer::new(out));
     written.expect("writing numbers, names and bytes to memory can't fail");
 }
 
@@ -132,11 +132,11 @@ impl<'de> Visitor<'de> for ToVisitor {
     }
 }
 
-struct Fields<'a>(&'a Envelope);
+struct Fields<'a>(PublicationId, &'a Envelope);
 
 impl Serialize for Fields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Envelope { id, origin, echo, at_us, namespace, to, payload } = self.0;
+        let Self(id, Envelope { origin, echo, at_us, namespace, to, payload }) = self;
         let mut fields = serializer.serialize_tuple(7)?;
         fields.serialize_element(&Raw(id.to_bytes()))?;
         fields.serialize_element(&origin.map(|peer| Raw(peer.to_bytes())))?;

@@ -47,7 +47,7 @@ pub fn session(users: u64) -> Payload {
 ///
 /// - `{"type":"welcome","peer","node","ping_ms","user"}`
 /// - `{"type":"ok","id","topic"?,"payload"|"base64"?,"local"?}`
-/// - `{"type":"ok","id","peer","user","node","namespace","topics"}` for a hello
+/// - `{"type":"ok","id","peer","user","node","namespace","topics","local"?}` for a hello
 /// - `{"type":"error","code","error","id"?,"topic"?}`
 /// - `{"type":"gap","topic","reason"}`
 pub fn frame(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
@@ -67,12 +67,10 @@ pub fn frame(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
             if let Some(payload) = payload {
                 object.content(payload);
             }
-            if local {
-                object.raw("local", b"true");
-            }
+            object.true_if("local", local);
             object.end();
         }
-        ServerFrame::Hello { id, peer, user, node, namespace, topics } => {
+        ServerFrame::Hello { id, peer, user, node, namespace, topics, local } => {
             let mut object = Object::of_type(out, "ok");
             object.id(id);
             object.text("peer", &peer.text());
@@ -80,6 +78,7 @@ pub fn frame(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
             object.text("node", node.as_bytes());
             object.text("namespace", namespace.as_str().as_bytes());
             object.texts("topics", topics);
+            object.true_if("local", local);
             object.end();
         }
         ServerFrame::Error { code, error, id, topic } => {
@@ -133,6 +132,12 @@ impl<'a> Object<'a> {
     fn text_if(&mut self, key: &str, text: Option<&str>) {
         if let Some(text) = text {
             self.text(key, text.as_bytes());
+        }
+    }
+
+    fn true_if(&mut self, key: &str, holds: bool) {
+        if holds {
+            self.raw(key, b"true");
         }
     }
 
