@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::health::Readiness;
 use crate::shards::Shards;
 
 /// Routes of the internal listener.
@@ -43,13 +44,24 @@ async fn healthz(State(shards): State<Arc<Shards>>) -> Response {
 }
 
 /// Whether to send peers here.
-async fn readyz(State(shards): State<Arc<Shards>>) -> Response {
-    if shards.is_draining() {
-        return status(StatusCode::SERVICE_UNAVAILABLE, "draining");
+async fn readyz(State(shards): State<Arc<Shards>>, RawQuery(query): RawQuery) -> Response {
+    let readiness = shards.readiness();
+    if readiness.is_good(query.as_deref()) && !shards.are_alive().await {
+        return status(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer");
     }
-    healthz(State(shards)).await
+    let good = readiness.is_good(query.as_deref());
+    let code = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match readiness {
+        Readiness::Ready => status(code, "ok"),
+        Readiness::Draining => status(code, "draining"),
+        Readiness::Degraded(why) => answer(code, json!({ "status": "degraded", "redis": why })),
+    }
 }
 
 fn status(code: StatusCode, status: &str) -> Response {
-    (code, [(header::CACHE_CONTROL, "no-store")], Json(json!({ "status": status }))).into_response()
+    answer(code, json!({ "status": status }))
+}
+
+fn answer(code: StatusCode, body: Value) -> Response {
+    (code, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

@@ -2,33 +2,40 @@
 //!
 //! The promises below are numbered; each is a function of the contract suite, which every broker passes.
 //!
-//! - B-1 A shard that joined a topic is answered [`Event::Joined`] with its tag, once per join.
+//! - B-1 A shard that joined a topic is answered [`Event::Joined`] with its tag, once per join, unless it leaves
+//!   first.
 //! - B-2 Every publication accepted after that answer reaches the shard exactly once, until it leaves.
 //! - B-3 The publications of one topic reach all shards in one and the same order.
 //! - B-4 A publish is answered [`Event::Settled`] with its ticket, once, also to a shard that joined
-//!   nothing; if refused, it reached nobody.
+//!   nothing; if refused, it reached nobody; if its reach is the node, others may have missed it (T12).
 //! - B-5 A publish to several topics is a copy for each topic that has been joined, each naming the list;
 //!   a publish without a topic reaches every shard that has counted peers in the namespace.
 //! - B-6 The first count of a shard for a namespace is answered [`Event::Counted`] with the peers elsewhere;
 //!   afterwards every change elsewhere is told, the last one always.
 //! - B-7 Namespaces and topics that differ in one byte never meet.
-//! - B-8 What waits for a shard is bounded in bytes; what exceeds the bound is refused to the publisher.
+//! - B-8 What waits for a shard is bounded in bytes; what exceeds the bound is refused to a publisher of this
+//!   node. What another node's publisher was promised is left out and told, once for each topic, by
+//!   [`Event::Missed`].
 //! - B-9 A shard for which something waits is woken.
 //! - B-10 The topics that are joined can be counted, each once however many shards joined it.
 
 #[cfg(test)]
 mod contract;
+mod inbox;
 mod memory;
+mod redis;
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 
-use dunlin_protocol::{Envelope, Namespace, Topic};
+use dunlin_protocol::{Envelope, GapReason, Namespace, Topic};
 
-use crate::hub::{Tag, Unavailable};
+use crate::hub::{PublishError, Reach, Tag};
 use crate::publication::Publication;
 
 pub use self::memory::MemoryBroker;
+pub use self::redis::{Membership, RedisBroker, RedisMetrics, Unreachable};
 
 /// What a shard wants of the broker. Commands of one shard are obeyed in their order.
 #[derive(Debug)]
@@ -55,7 +62,38 @@ pub enum Event {
     /// How many peers the namespace has elsewhere.
     Counted(Tag, u64),
     /// What became of a publish.
-    Settled(u32, Result<(), Unavailable>),
+    Settled(u32, Result<Reach, PublishError>),
+    /// Publications on a joined topic may be missing before this.
+    Missed(Tag, GapReason),
+    /// How far publications get from now on; the whole cluster until said otherwise.
+    Reached(Reach),
+}
+
+/// How the broker is, for health and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// What keeps it from its promises, in words; none when all is well.
+    pub trouble: Option<String>,
+    /// Nodes in the cluster.
+    pub nodes: usize,
+    /// Peers in the cluster; none if the broker knows no more than its shards.
+    pub peers: Option<ClusterPeers>,
+}
+
+/// Peers of the whole cluster, as every node says alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterPeers {
+    /// Of each named namespace, in the order of the metrics' names.
+    pub named: Vec<u64>,
+    /// Of all namespaces together.
+    pub all: u64,
+}
+
+impl Status {
+    /// A node that is its own cluster.
+    pub fn alone() -> Self {
+        Self { trouble: None, nodes: 1, peers: None }
+    }
 }
 
 /// Called when something waits for a shard; cheap, from any thread.
@@ -74,6 +112,14 @@ pub trait Broker: Send + Sync + 'static {
 
     /// How many topics shards of this node have joined; one that several joined is one.
     fn topics(&self) -> usize;
+
+    /// How it is.
+    fn status(&self) -> Status;
+
+    /// Says that the node leaves for good; resolves when the others know, at the latest after a few seconds.
+    fn leave(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// Appends what waits for a shard.
     fn collect(&self, shard: usize, events: &mut VecDeque<Event>);

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use dunlin_protocol::Topic;
 use http::Uri;
 
-use crate::config::{Config, ConfigError, Flags};
+use crate::config::{Config, ConfigError, Flags, Secret};
 
 /// What this process is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,8 @@ impl Command {
         let matches = Line::command().try_get_matches_from(arguments)?;
         let line = Line::from_arg_matches(&matches)?;
         match line.verb {
-            None => line.serve.flags().map(Self::Serve),
-            Some(Verb::Serve(serve)) => serve.flags().map(Self::Serve),
+            None => Ok(Self::Serve(line.serve.flags())),
+            Some(Verb::Serve(serve)) => Ok(Self::Serve(serve.flags())),
             Some(Verb::Publish(publish)) => publish.checked().map(Self::Publish),
             Some(Verb::Subscribe(subscribe)) => Ok(Self::Subscribe(subscribe)),
             Some(Verb::Config(command)) => Ok(Self::Config(command)),
@@ -74,14 +74,17 @@ const EXAMPLES: &str = "\
 Examples:
   dunlin                                       run a node for this machine's browsers
   dunlin --listen 0.0.0.0:8080 --config /etc/dunlin.toml
+  dunlin --redis redis://127.0.0.1:6379        run a node of a cluster
   dunlin subscribe ws://127.0.0.1:8080/room chat
   dunlin publish ws://127.0.0.1:8080/room chat '{\"hello\":\"world\"}'
   dunlin config print                          every setting with its effective value
 
 Every setting can also come from the environment: DUNLIN__LIMITS__MESSAGE=128KiB.
-Flags go over environment over file.
+Flags go over environment over file. Other users of the machine can read arguments:
+an address with a password belongs in DUNLIN__REDIS__URL or in a file.
 
-Exit codes: 0 drained, 64 bad usage or configuration, 70 a bug, 71 address in use.";
+Exit codes: 0 drained, 64 bad usage or configuration, 69 Redis unreachable at start,
+70 a bug, 71 address in use.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -104,9 +107,9 @@ struct Serve {
     /// Where operators and back ends connect [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     internal: Option<String>,
-    /// The Redis that joins nodes to a cluster (not built yet in this version)
-    #[arg(long, value_name = "URL", hide = true)]
-    redis: Option<String>,
+    /// The Redis that joins nodes to a cluster, for example `redis://127.0.0.1:6379` [default: none]
+    #[arg(long, value_name = "URL")]
+    redis: Option<Secret>,
     /// The configuration [default: ./dunlin.toml, if it is there]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
@@ -122,12 +125,9 @@ struct Serve {
 }
 
 impl Serve {
-    fn flags(self) -> Result<Flags, Stop> {
+    fn flags(self) -> Flags {
         let Self { listen, internal, redis, config, log, log_level, insecure } = self;
-        if redis.is_some() {
-            return Err(Stop::Usage("error: --redis is not built yet in this version\n".to_owned()));
-        }
-        Ok(Flags { config, listen, internal, log, log_level, insecure })
+        Flags { config, listen, internal, redis, log, log_level, insecure }
     }
 }
 
@@ -241,18 +241,27 @@ mod tests {
     fn without_a_command_a_node_is_run() {
         assert_eq!(parse(""), Ok(Command::Serve(Flags::default())));
         assert_eq!(parse("serve"), parse(""));
-        let line =
-            "--listen [::1]:1 --internal 127.0.0.1:0 --config a.toml --log json --log-level debug --insecure";
+        let line = "--listen [::1]:1 --internal 127.0.0.1:0 --redis redis://:hush@a --config a.toml \
+                    --log json --log-level debug --insecure";
         let flags = Flags {
             config: Some("a.toml".into()),
             listen: Some("[::1]:1".to_owned()),
             internal: Some("127.0.0.1:0".to_owned()),
+            redis: Some("redis://:hush@a".into()),
             log: Some("json".to_owned()),
             log_level: Some("debug".to_owned()),
             insecure: true,
         };
         assert_eq!(parse(line), Ok(Command::Serve(flags)));
         assert_eq!(parse(&format!("serve {line}")), parse(line));
+    }
+
+    #[test]
+    fn the_address_of_redis_shows_in_no_format() {
+        // E11
+        let command = parse("--redis redis://:hush@a").unwrap();
+        let debug = format!("{command:?}");
+        assert!(debug.contains("redis: Some(…)") && !debug.contains("hush"), "{debug}");
     }
 
     #[test]
@@ -283,7 +292,7 @@ mod tests {
         let table = [
             ("--lisen 127.0.0.1:1", "'--listen'"),
             ("serf", "unrecognized subcommand 'serf'"),
-            ("--redis redis://a", "--redis is not built yet in this version"),
+            ("--redis", "--redis <URL>"),
             ("publish", "<URL>"),
             ("publish http://a/ chat", "ws or wss"),
             ("publish /room chat", "ws://127.0.0.1:8080/room"),
@@ -310,6 +319,6 @@ mod tests {
         }
         let Err(Stop::Shown(help)) = parse("--help") else { panic!("no help") };
         assert!(help.contains("DUNLIN__LIMITS__MESSAGE") && help.contains("--internal <ADDR>"), "{help}");
-        assert!(!help.contains("--redis"));
+        assert!(help.contains("--redis <URL>") && help.contains("redis://127.0.0.1:6379"), "{help}");
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Uri, header};
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::cli::{Publish, Subscribe};
+use crate::transport::tls;
 
 /// A stream with or without TLS.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -114,13 +115,7 @@ async fn connect(url: &Uri, origin: Option<&str>) -> anyhow::Result<Socket> {
 }
 
 async fn encrypted(stream: TcpStream, host: &str) -> anyhow::Result<Box<dyn Stream>> {
-    let mut roots = rustls::RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    ensure!(added > 0, "this machine has no certificate authorities to check {host} against");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder =
-        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    let config = tls::client_config()?;
     let name = rustls::pki_types::ServerName::try_from(host.to_owned())?;
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     Ok(Box::new(stream.with_context(|| format!("TLS with {host}"))?))

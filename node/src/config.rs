@@ -15,7 +15,9 @@ mod origins;
 mod path;
 mod print;
 mod quantity;
+mod redis;
 mod report;
+mod secret;
 mod section;
 mod session;
 mod setting;
@@ -36,7 +38,9 @@ pub use log::{Log, LogFormat};
 pub use machine::{OutboxTotal, SHARDS_MAX, Shards};
 pub use origins::{OriginError, OriginRule, Origins};
 pub use path::{PathError, PathParams, PathPattern};
+pub use redis::{LEASE_MAX, LEASE_MIN, Redis, RedisUrl, RedisUrlError};
 pub use report::ConfigError;
+pub use secret::Secret;
 pub use session::{Metrics, Session};
 pub use sources::Flags;
 pub use tls::Tls;
@@ -59,6 +63,8 @@ pub struct Config {
     pub drain: Duration,
     /// How many threads carry peers.
     pub shards: Shards,
+    /// What joins nodes to a cluster; without it the broker is memory.
+    pub redis: Option<Redis>,
     /// What standard error gets.
     pub log: Log,
     /// Whether the demo's pages are served, which is only without configured endpoints.
@@ -119,6 +125,7 @@ impl Config {
             internal: section.value::<SocketAddr>("internal", INTERNAL),
             drain: section.value::<Duration>("drain", DRAIN),
             shards: section.value::<Shards>("shards", Shards::PerCore),
+            redis: section.has("redis").then(|| Redis::read(section.table("redis"), read)).flatten(),
             log: Log::read(section.table("log")),
             demo: read_demo(section.table("demo")) && zero,
             limits,
@@ -167,7 +174,7 @@ impl Config {
 }
 
 /// The contract's sections that this version lacks.
-const NOT_BUILT: [&str; 8] = ["api", "auth", "bridge", "presence", "redis", "resume", "trust", "users"];
+const NOT_BUILT: [&str; 7] = ["api", "auth", "bridge", "presence", "resume", "trust", "users"];
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const INTERNAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);

@@ -6,8 +6,8 @@
 //!
 //! Inputs: [`Hub::open`], [`Hub::receive`], [`Hub::heard`], [`Hub::unfinished`], [`Hub::close`],
 //! [`Hub::remove`] come from the transport; [`Hub::joined`], [`Hub::deliver`], [`Hub::counted`],
-//! [`Hub::settled`] from the broker; [`Hub::send_control`] and [`Hub::flush_one`] from the sockets;
-//! [`Hub::timeout`] and [`Hub::shed`] from time. Outputs: [`Hub::take_effects`], [`Hub::flush`],
+//! [`Hub::settled`], [`Hub::missed`], [`Hub::reached`] from the broker; [`Hub::send_control`] and
+//! [`Hub::flush_one`] from the sockets; [`Hub::timeout`] and [`Hub::shed`] from time. Outputs: [`Hub::take_effects`], [`Hub::flush`],
 //! [`Hub::next_timeout`], [`Hub::take_tally`].
 //!
 //! **Invariant:** a peer that closes has left every set before its Close is sent; counts are lengths of
@@ -67,10 +67,25 @@ pub enum Message {
     Binary(Bytes),
 }
 
-/// Why the broker did not take a publication; the publisher may try again.
+/// How far publications get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Every node of the cluster.
+    Cluster,
+    /// For certain only this node, because the broker is away (T12).
+    Node,
+}
+
+/// Why the broker did not take a publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the broker can't take publications now")]
-pub struct Unavailable;
+pub enum PublishError {
+    /// Nobody got it; the publisher may try again.
+    #[error("the broker can't take publications now")]
+    Unavailable,
+    /// Nobody got it, and nobody will until an operator changes something.
+    #[error("the broker may not publish on this topic; its operator has to allow it")]
+    Refused,
+}
 
 /// What all shards of a node share: the configuration as far as it concerns peers.
 #[derive(Debug)]
@@ -104,7 +119,6 @@ pub struct Hub {
     /// Namespaces whose number of members may have changed since the last effects were taken.
     recounted: Vec<usize>,
     tickets: Slab<Ticket>,
-    sequence: u64,
     /// Deliveries to several topics; marks the topics that come before the one served.
     marks: u64,
     arena: Arena,
@@ -120,6 +134,8 @@ pub struct Hub {
     owed: usize,
     /// Whether the last flush left more owed than the shard may owe.
     crowded: bool,
+    /// How far publications get at present.
+    reach: Reach,
     wheel: Wheel<Alarm>,
     /// Whether an alarm was set since somebody asked for the next one.
     new_deadline: bool,
@@ -152,7 +168,6 @@ impl Hub {
             namespaces: Namespaces::default(),
             recounted: Vec::new(),
             tickets: Slab::new(),
-            sequence: 0,
             marks: 0,
             arena: Arena::default(),
             dirty: VecDeque::new(),
@@ -164,6 +179,7 @@ impl Hub {
             gather: Vec::new(),
             owed: 0,
             crowded: false,
+            reach: Reach::Cluster,
             wheel: Wheel::new(now),
             new_deadline: false,
             due: Vec::new(),
@@ -284,10 +300,22 @@ fn place_of(id: PeerId) -> (u8, usize) {
 }
 
 /// A small generator for what is left to chance (`SplitMix64`); nothing secret comes from it.
-struct Chance(u64);
+#[derive(Debug)]
+pub struct Chance(u64);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
+    /// What follows from a seed.
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number from 0 up to 1.
+    pub fn part(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// 64 bits.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 pub use self::listen::BindError;
 
 use crate::admission::Admission;
-use crate::broker::{Broker, MemoryBroker};
+use crate::broker::{Broker, Membership, MemoryBroker, RedisBroker, Unreachable};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::hub::Settings;
@@ -24,6 +24,8 @@ use crate::shards::Shards;
 use crate::transport::tls::{self, TlsError};
 use crate::{api, pages};
 
+/// How long Redis may be out of reach when a node starts.
+const REDIS_PATIENCE: Duration = Duration::from_secs(30);
 /// Requests that may wait for a shard.
 const REQUESTS_MAX: usize = 64;
 
@@ -36,6 +38,9 @@ pub enum StartError {
     /// The certificate can't be used: exit 64.
     #[error("tls: {0}")]
     Tls(#[from] TlsError),
+    /// Redis was not reached: exit 69.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
     /// The system refuses what a node needs.
     #[error("the system refuses {what}: {error}")]
     System {
@@ -61,8 +66,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// Binds both listeners, then starts the shards.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    /// Binds both listeners, joins the cluster, then starts the shards.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
         listen::raise_descriptor_limit();
         refuse_huge_pages();
         let count = config.shards.count();
@@ -73,11 +78,12 @@ impl Node {
             tokio::net::TcpListener::from_std(internal_listener).map_err(system("a listener"))?;
         let acceptor = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let incarnation = Incarnation(random()?);
-        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::default());
+        let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new(config.metrics.namespaces.clone())));
+        let broker = join(&config, incarnation, clock, &metrics).await?;
         let common = Arc::new(Common {
-            clock: Clock::start(),
+            clock,
             admission: Admission::new(config.limits.clone()),
-            metrics: Arc::new(Metrics::new(config.metrics.namespaces.clone())),
+            metrics,
             tls: acceptor,
             pages: config.demo.then(pages::demo),
             draining: AtomicBool::new(false),
@@ -109,6 +115,26 @@ impl Node {
         serving.abort();
         drained
     }
+}
+
+/// The broker: memory, or the cluster's. Returns once Redis is reached.
+async fn join(
+    config: &Config,
+    incarnation: Incarnation,
+    clock: Clock,
+    metrics: &Metrics,
+) -> Result<Arc<dyn Broker>, StartError> {
+    let Some(redis) = &config.redis else { return Ok(Arc::new(MemoryBroker::default())) };
+    let membership = Membership {
+        redis: redis.clone(),
+        incarnation,
+        interval: config.session.interval,
+        named: config.metrics.namespaces.clone(),
+        seed: random()?,
+    };
+    let broker = RedisBroker::start(&membership, clock, metrics.redis())?;
+    broker.joined(&redis.url, REDIS_PATIENCE).await?;
+    Ok(broker)
 }
 
 /// Keeps the kernel from backing the heap with huge pages: the first touch of one clears all 2 MiB of it, and

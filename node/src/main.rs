@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use dunlin::broker::Unreachable;
 use dunlin::cli::{Command, Stop};
 use dunlin::config::{Config, Flags};
 use dunlin::lifecycle::{BindError, Node, StartError};
@@ -60,7 +61,10 @@ fn run(config: Config) -> anyhow::Result<i32> {
     runtime.block_on(async {
         let mut signals = Signals::new().context("signals")?;
         let mut more_signals = Signals::new().context("signals")?;
-        let node = Node::start(config)?;
+        let node = tokio::select! {
+            node = Node::start(config) => node?,
+            () = signals.next() => return Ok(0), // It never served anybody.
+        };
         announce(&node);
         if demo {
             tracing::info!("open http://{} in two browser windows", node.listen);
@@ -90,9 +94,12 @@ fn announce(node: &Node) {
 fn exit_code(error: &anyhow::Error) -> i32 {
     match error.downcast_ref::<StartError>() {
         Some(
-            StartError::Bind(BindError::InUse { .. } | BindError::Refused { .. }) | StartError::System { .. },
+            StartError::Bind(BindError::InUse { .. } | BindError::Refused { .. })
+            | StartError::System { .. }
+            | StartError::Unreachable(Unreachable::Thread(_)),
         ) => exit::SYSTEM,
-        Some(StartError::Tls(_)) => exit::USAGE,
+        Some(StartError::Tls(_) | StartError::Unreachable(Unreachable::Tls(_))) => exit::USAGE,
+        Some(StartError::Unreachable(Unreachable::Redis { .. })) => exit::UNAVAILABLE,
         None => exit::BUG,
     }
 }

@@ -5,11 +5,14 @@
 
 mod latency;
 
+use std::sync::Arc;
+
 use dunlin_protocol::{CloseCode, Namespace};
 use prometheus::core::Collector;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-use self::latency::Latency;
+pub use self::latency::Latency;
+use crate::broker::{ClusterPeers, RedisMetrics, Status};
 use crate::hub::{FrameType, Invalid, Limit, Moment, SlowAction, Tally};
 
 /// The node's counters and gauges.
@@ -32,6 +35,9 @@ pub struct Metrics {
     subscriptions: Gauge,
     topics: Gauge,
     outbox: Gauge,
+    nodes: Gauge,
+    cluster_peers: GaugeVec,
+    redis: Arc<RedisMetrics>,
 }
 
 /// How things stand on a shard.
@@ -48,7 +54,7 @@ pub struct Snapshot {
 }
 
 /// Registers a metric; a name used twice is a bug that the first start would show.
-fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
+pub fn register<M: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<M>) -> M {
     let metric = metric.expect("the metric's name and labels are well-formed");
     registry.register(Box::new(metric.clone())).expect("each metric is registered once");
     metric
@@ -59,7 +65,7 @@ fn counters(registry: &Registry, name: &str, help: &str, label: &str) -> IntCoun
 }
 
 /// The counters of a closed set of labels, in order; all are shown from the start, at zero.
-fn closed_set<'a>(
+pub fn closed_set<'a>(
     registry: &Registry,
     (name, help, label): (&str, &str, &str),
     values: impl Iterator<Item = &'a str>,
@@ -75,8 +81,8 @@ impl Metrics {
         let r = &registry;
         let counter = |name, help| register(r, IntCounter::new(name, help));
         let gauge = |name, help| register(r, Gauge::new(name, help));
-        let latency = Latency::default();
-        register(r, Ok(latency.clone()));
+        let help = "From a publication's arrival at its node to the write to its subscribers' sockets.";
+        let latency = register(r, Ok(Latency::new("dunlin_delivery_seconds", help)));
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("each metric is registered once");
         let build = register(
@@ -91,6 +97,8 @@ impl Metrics {
         let publications = Opts::new("dunlin_publications_total", "Publications accepted.");
         let publications = register(r, IntCounterVec::new(publications, &["mode", "source"]));
         let peers = Opts::new("dunlin_peers", "Peers connected to this node.");
+        let cluster_peers =
+            Opts::new("dunlin_cluster_peers", "Peers of all nodes; every node says the same.");
         let metrics = Self {
             frames: closed_set(r, frames, FrameType::ALL.iter().map(|each| each.label())),
             invalid: closed_set(r, invalid, Invalid::ALL.iter().map(|each| each.label())),
@@ -116,11 +124,19 @@ impl Metrics {
             subscriptions: gauge("dunlin_subscriptions", "Subscriptions of this node's peers."),
             topics: gauge("dunlin_topics", "Topics that peers of this node subscribe to, `session` aside."),
             outbox: gauge("dunlin_outbox_bytes", "Bytes owed to this node's peers."),
+            nodes: gauge("dunlin_nodes", "Nodes in the cluster, as this one sees it."),
+            cluster_peers: register(r, GaugeVec::new(cluster_peers, &["namespace"])),
+            redis: Arc::new(RedisMetrics::new(r)),
             named,
             registry,
         };
         metrics.connections.with_label_values(&["opened"]);
         metrics
+    }
+
+    /// Those of the links to Redis.
+    pub fn redis(&self) -> Arc<RedisMetrics> {
+        self.redis.clone()
     }
 
     /// The namespaces with a label of their own.
@@ -148,7 +164,7 @@ impl Metrics {
             add(counter, count);
         }
         for (published_us, deliveries) in tally.delivered.drain(..) {
-            self.latency.observe(now.since(Moment::from_micros(published_us)), deliveries);
+            self.latency.observe(0, now.since(Moment::from_micros(published_us)), deliveries);
         }
     }
 
@@ -168,20 +184,32 @@ impl Metrics {
         self.limited[limit as usize].inc();
     }
 
-    /// The text for Prometheus, with gauges as the shards' snapshots and the broker (`topics`) say.
-    pub fn render(&self, snapshots: &[Snapshot], topics: usize) -> String {
+    /// The text for Prometheus, with gauges as the shards' snapshots and the broker (`topics`, `status`) say.
+    pub fn render(&self, snapshots: &[Snapshot], topics: usize, status: &Status) -> String {
         let sum = |of: fn(&Snapshot) -> usize| snapshots.iter().map(of).sum::<usize>();
-        let mut rest = sum(|snapshot| snapshot.peers);
-        for (place, name) in self.named.iter().enumerate() {
+        let mut own = ClusterPeers { named: Vec::new(), all: sum(|snapshot| snapshot.peers) as u64 };
+        for place in 0..self.named.len() {
             let peers: usize = snapshots.iter().filter_map(|snapshot| snapshot.named_peers.get(place)).sum();
-            rest = rest.saturating_sub(peers);
-            self.peers.with_label_values(&[name.as_str(), "websocket"]).set(peers as f64);
+            own.named.push(peers as u64);
         }
-        self.peers.with_label_values(&["other", "websocket"]).set(rest as f64);
+        self.set_peers(&own, |name| self.peers.with_label_values(&[name, "websocket"]));
+        let cluster = status.peers.as_ref().unwrap_or(&own);
+        self.set_peers(cluster, |name| self.cluster_peers.with_label_values(&[name]));
+        self.nodes.set(status.nodes as f64);
         self.subscriptions.set(sum(|snapshot| snapshot.subscriptions) as f64);
         self.topics.set(topics as f64);
         self.outbox.set(sum(|snapshot| snapshot.owed) as f64);
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+}
+
+impl Metrics {
+    /// Sets a gauge for each named namespace, and one for all others together.
+    fn set_peers(&self, peers: &ClusterPeers, gauge: impl Fn(&str) -> Gauge) {
+        for (name, peers) in self.named.iter().zip(&peers.named) {
+            gauge(name.as_str()).set(*peers as f64);
+        }
+        gauge("other").set(peers.all.saturating_sub(peers.named.iter().sum()) as f64);
     }
 }
 

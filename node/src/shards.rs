@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::health::Readiness;
 use crate::metrics::Snapshot;
 use crate::shard::{Common, Request};
 
@@ -50,15 +51,15 @@ impl Shards {
 
     /// The text for Prometheus.
     pub fn render_metrics(&self, snapshots: &[Snapshot]) -> String {
-        self.common.metrics.render(snapshots, self.common.broker.topics())
+        self.common.metrics.render(snapshots, self.common.broker.topics(), &self.common.broker.status())
     }
 
-    /// Whether the node is leaving.
-    pub fn is_draining(&self) -> bool {
-        self.common.draining.load(Ordering::Relaxed)
+    /// Whether to send peers here.
+    pub fn readiness(&self) -> Readiness {
+        Readiness::of(&self.common)
     }
 
-    /// Closes all peers; returns when none is left, or when the time is over.
+    /// Closes all peers, then tells the other nodes; returns when none is left, or when the time is over.
     pub async fn drain(&self, within: Duration) {
         self.common.draining.store(true, Ordering::Relaxed);
         let mut leaving = Vec::new();
@@ -77,5 +78,6 @@ impl Shards {
         if tokio::time::timeout(within, all).await.is_err() {
             tracing::warn!("some peers did not answer their Close in time");
         }
+        self.common.broker.leave().await;
     }
 }

@@ -6,7 +6,7 @@ use allocation_counter::AllocationInfo;
 use dunlin::config::{Config, Flags};
 use dunlin::hub::{Arrival, Effect, Hub, Message, Moment, Settings, Tag, Tally, Write, Wrote};
 use dunlin::publication::{Dialect, Publication};
-use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, PublicationId, Recipients, Topic};
+use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, Recipients, Topic};
 
 /// Deliveries before anything is counted: buffers have found their size by then.
 const WARM_UP: usize = 20;
@@ -63,7 +63,6 @@ fn audience(peers: usize) -> (Hub, Tag) {
 
 fn publication(payload: Payload) -> Publication {
     let envelope = Envelope {
-        id: PublicationId { incarnation: Incarnation(1), lane: 0, sequence: 1 },
         origin: None,
         echo: false,
         at_us: 0,

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, PublicationId, Recipients, Topic};
+use dunlin_protocol::{Envelope, Namespace, Payload, Recipients, Topic};
 
+use super::redis::tests::{Cluster, node};
 use super::{Broker, Command, Event, MemoryBroker};
 use crate::hub::Tag;
 
@@ -47,6 +48,32 @@ contract! {
         b9_a_shard_is_woken_when_something_waits,
         b10_topics_that_are_joined_are_counted_once_each,
     ];
+    // One node of a cluster, on a real Redis.
+    redis: || node() as Arc<dyn Broker> => [
+        b1_a_join_is_answered_once_with_its_tag,
+        b2_what_is_accepted_after_the_answer_arrives_once_until_the_shard_leaves,
+        b3_every_shard_hears_a_topic_in_one_order,
+        b4_every_publish_is_settled_once_also_where_nothing_was_joined,
+        b5_a_publish_to_several_topics_is_a_copy_for_each_that_is_joined,
+        b5_a_publish_without_a_topic_reaches_who_counted_peers,
+        b6_the_first_count_is_answered_and_later_changes_are_told,
+        b7_names_that_differ_in_one_byte_never_meet,
+        b8_what_exceeds_the_bound_is_refused_and_reaches_nobody,
+        b9_a_shard_is_woken_when_something_waits,
+        b10_topics_that_are_joined_are_counted_once_each,
+    ];
+    // Two nodes, whose shards are one broker's here; what a node refuses or counts is its own.
+    cluster: || Arc::new(Cluster::default()) as Arc<dyn Broker> => [
+        b1_a_join_is_answered_once_with_its_tag,
+        b2_what_is_accepted_after_the_answer_arrives_once_until_the_shard_leaves,
+        b3_every_shard_hears_a_topic_in_one_order,
+        b4_every_publish_is_settled_once_also_where_nothing_was_joined,
+        b5_a_publish_to_several_topics_is_a_copy_for_each_that_is_joined,
+        b5_a_publish_without_a_topic_reaches_who_counted_peers,
+        b6_the_first_count_is_answered_and_later_changes_are_told,
+        b7_names_that_differ_in_one_byte_never_meet,
+        b9_a_shard_is_woken_when_something_waits,
+    ];
 }
 
 /// Makes a broker without shards.
@@ -68,7 +95,10 @@ impl Shard {
             let _ = wake.try_send(());
         });
         let number = broker.attach(wake);
-        Self { broker: broker.clone(), number, woken: Mutex::new(woken), waiting: VecDeque::new() }
+        let woken = Mutex::new(woken);
+        let mut shard = Self { broker: broker.clone(), number, woken, waiting: VecDeque::new() };
+        shard.join(MARK, "/mark", &number.to_string());
+        shard
     }
 
     fn submit(&self, commands: impl Into<Vec<Command>>) {
@@ -100,17 +130,29 @@ impl Shard {
         }
     }
 
-    /// The events up to the answer to a publish of its own, which comes behind all that was accepted before.
+    /// The events up to a publication of its own to itself, which comes behind all publications that were
+    /// settled before.
     fn up_to_a_mark(&mut self) -> Vec<Event> {
-        let nowhere = envelope("/mark", Recipients::Topics(Vec::new()), Payload::null());
-        self.submit([Command::Publish(MARK, nowhere)]);
-        let mut events = Vec::new();
-        loop {
+        let mut events = self.collect(); // What waits may leave no room.
+        self.submit([publish(MARK as u32, "/mark", &self.number.to_string(), "0")]);
+        let (mut heard, mut settled) = (false, false);
+        while !(heard && settled) {
             match self.next() {
-                Event::Settled(MARK, _) => return events,
+                Event::Publication(Tag(MARK), _) => heard = true,
+                Event::Settled(ticket, _) if ticket == MARK as u32 => settled = true,
                 event => events.push(event),
             }
         }
+        events
+    }
+
+    /// The events up to being told this count under this tag.
+    fn up_to_a_count(&mut self, tag: u64, peers: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        while counts(&events, tag).last() != Some(&peers) {
+            events.push(self.next());
+        }
+        events
     }
 
     /// Joins a topic and waits for the answer.
@@ -124,8 +166,8 @@ impl Shard {
     }
 }
 
-/// The ticket of a publish that only marks a place.
-const MARK: u32 = u32::MAX;
+/// The tag, and cut short the ticket, of a publish that only marks a place.
+const MARK: u64 = u64::MAX;
 
 fn namespace(text: &str) -> Namespace {
     Namespace::parse(text).expect("a good namespace")
@@ -153,8 +195,7 @@ fn publish(ticket: u32, space: &str, name: &str, payload: &str) -> Command {
 }
 
 fn envelope(space: &str, to: Recipients, payload: Payload) -> Envelope {
-    let id = PublicationId { incarnation: Incarnation(1), lane: 0, sequence: 1 };
-    Envelope { id, origin: None, echo: false, at_us: 0, namespace: namespace(space), to, payload }
+    Envelope { origin: None, echo: false, at_us: 0, namespace: namespace(space), to, payload }
 }
 
 /// Publications among events: the tag they came under, the topic of this copy, the payload.

@@ -6,14 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dunlin_protocol::{Envelope, Namespace, Recipients, Topic};
 use smallvec::{SmallVec, smallvec};
 
-use super::{Broker, Command, Event, Wake};
-use crate::hub::{Tag, Unavailable};
+use super::inbox::{INBOX_MAX, Inbox, cost};
+use super::{Broker, Command, Event, Status, Wake};
+use crate::hub::{PublishError, Reach, Tag};
 use crate::publication::Publication;
-
-/// What may wait for one shard, in bytes of payload and per-publication cost.
-const INBOX_MAX: usize = 32 * 1024 * 1024;
-/// What one publication costs an inbox beside its payload, in bytes.
-const PUBLICATION_COST: usize = 256;
 
 /// Routes between the shards of one node.
 ///
@@ -40,15 +36,6 @@ struct Routes {
     peers: Vec<u64>,
 }
 
-/// What waits for one shard.
-struct Inbox {
-    events: VecDeque<Event>,
-    bytes: usize,
-    wake: Wake,
-    /// Whether the shard was woken since it last collected.
-    woken: bool,
-}
-
 impl Broker for MemoryBroker {
     fn name(&self) -> &'static str {
         "memory"
@@ -56,7 +43,7 @@ impl Broker for MemoryBroker {
 
     fn attach(&self, wake: Wake) -> usize {
         let mut state = self.lock();
-        state.inboxes.push(Inbox { events: VecDeque::new(), bytes: 0, wake, woken: false });
+        state.inboxes.push(Inbox::new(wake));
         state.inboxes.len() - 1
     }
 
@@ -75,20 +62,16 @@ impl Broker for MemoryBroker {
         }
     }
 
+    fn status(&self) -> Status {
+        Status::alone()
+    }
+
     fn topics(&self) -> usize {
         self.lock().namespaces.values().map(|routes| routes.topics.len()).sum()
     }
 
     fn collect(&self, shard: usize, events: &mut VecDeque<Event>) {
-        let mut state = self.lock();
-        let inbox = &mut state.inboxes[shard];
-        inbox.bytes = 0;
-        inbox.woken = false;
-        if events.is_empty() {
-            std::mem::swap(events, &mut inbox.events);
-        } else {
-            events.append(&mut inbox.events);
-        }
+        self.lock().inboxes[shard].collect(events);
     }
 }
 
@@ -109,13 +92,13 @@ impl State {
                     .entry(topic)
                     .or_default()
                     .push((shard, tag));
-                self.inboxes[shard].push(Event::Joined(tag), 0);
+                self.inboxes[shard].push(Event::Joined(tag));
             }
             Command::Leave(tag, namespace, topic) => self.leave(shard, tag, &namespace, &topic),
             Command::Count(tag, namespace, peers) => self.count(shard, tag, &namespace, peers),
             Command::Publish(ticket, envelope) => {
                 let outcome = self.publish(&Arc::new(envelope));
-                self.inboxes[shard].push(Event::Settled(ticket, outcome), 0);
+                self.inboxes[shard].push(Event::Settled(ticket, outcome));
             }
         }
     }
@@ -149,7 +132,7 @@ impl State {
         let total: u64 = peers.iter().sum();
         for (member, own) in members.iter().zip(peers.iter()) {
             if *member != (shard, tag) || known.is_none() {
-                self.inboxes[member.0].push(Event::Counted(member.1, total - own), 0);
+                self.inboxes[member.0].push(Event::Counted(member.1, total - own));
             }
         }
         self.forget_if_unused(namespace);
@@ -162,35 +145,29 @@ impl State {
         }
     }
 
-    fn publish(&mut self, envelope: &Arc<Envelope>) -> Result<(), Unavailable> {
+    fn publish(&mut self, envelope: &Arc<Envelope>) -> Result<Reach, PublishError> {
         let Self { namespaces, inboxes } = self;
-        let Some(routes) = namespaces.get(&envelope.namespace) else { return Ok(()) };
-        let cost = envelope.payload.bytes.len() + PUBLICATION_COST;
+        let Some(routes) = namespaces.get(&envelope.namespace) else { return Ok(Reach::Cluster) };
+        let cost = cost(envelope.payload.bytes.len());
         let copies = copies(routes, &envelope.to);
-        let room = |(shard, _): &(usize, Tag)| inboxes[*shard].bytes + cost * copies.len() <= INBOX_MAX;
+        let room = |(shard, _): &(usize, Tag)| inboxes[*shard].bytes() + cost * copies.len() <= INBOX_MAX;
         if !copies.iter().all(|(_, joined)| joined.iter().all(room)) {
-            return Err(Unavailable);
+            return Err(PublishError::Unavailable);
         }
         let event =
             if matches!(envelope.to, Recipients::Namespace) { Event::Broadcast } else { Event::Publication };
         for (copy, joined) in copies {
             let publication = Arc::new(Publication::new(envelope.clone(), copy));
             for (shard, tag) in joined {
-                inboxes[*shard].push(event(*tag, publication.clone()), cost);
+                inboxes[*shard].push(event(*tag, publication.clone()));
             }
         }
-        Ok(())
+        Ok(Reach::Cluster)
     }
 
     /// The wakes of the inboxes that hold something and whose shard was not woken since it collected.
     fn newly_filled(&mut self) -> Vec<Wake> {
-        let filled = self.inboxes.iter_mut().filter(|inbox| !inbox.woken && !inbox.events.is_empty());
-        filled
-            .map(|inbox| {
-                inbox.woken = true;
-                inbox.wake.clone()
-            })
-            .collect()
+        self.inboxes.iter_mut().filter_map(Inbox::newly_filled).collect()
     }
 }
 
@@ -207,12 +184,5 @@ fn copies<'a>(routes: &'a Routes, to: &Recipients) -> SmallVec<[TopicCopy<'a>; 1
             let copies = topics.iter().enumerate();
             copies.filter_map(|(copy, topic)| joined(topic).map(|joined| (copy, joined))).collect()
         }
-    }
-}
-
-impl Inbox {
-    fn push(&mut self, event: Event, cost: usize) {
-        self.bytes += cost;
-        self.events.push_back(event);
     }
 }

@@ -12,6 +12,7 @@ impl Config {
     /// What `dunlin config check` says of a good one.
     pub fn summary(&self) -> String {
         let tls = if self.tls.is_some() { " with TLS" } else { "" };
+        let redis = self.redis.as_ref().map_or_else(String::new, |redis| format!(", redis {}", redis.url));
         let endpoints = match self.endpoints.len() {
             _ if self.is_zero_config() => "no endpoint configured".to_owned(),
             1 => "1 endpoint".to_owned(),
@@ -21,8 +22,10 @@ impl Config {
             1 => "1 topic rule".to_owned(),
             count => format!("{count} topic rules"),
         };
-        let mut summary =
-            format!("ok: listen {}{tls}, internal {}, {endpoints}, {rules}", self.listen, self.internal);
+        let mut summary = format!(
+            "ok: listen {}{tls}, internal {}{redis}, {endpoints}, {rules}",
+            self.listen, self.internal
+        );
         for warning in self.warnings() {
             summary.push_str("\nwarning: ");
             summary.push_str(&warning);
@@ -38,8 +41,8 @@ impl Config {
 
     /// What `dunlin config print` shows. It loads to this same configuration.
     ///
-    /// There is nothing to mask: no key of this version holds a secret, only
-    /// the names of files that do.
+    /// But for a password in `redis.url`: it is masked (behaviour E11), and
+    /// loading refuses the mask, so nothing runs with it by accident.
     pub fn to_toml(&self) -> String {
         let mut out = String::new();
         self.write_toml(&mut out).expect("a string takes any text");
@@ -54,6 +57,10 @@ impl Config {
             ("shards", Shards::print(&self.shards)),
         ];
         lines(out, top)?;
+        match &self.redis {
+            Some(redis) => table(out, "[redis]", redis.lines())?,
+            None => out.write_str("\n# No [redis]: this node is alone, its broker is memory.\n")?,
+        }
         table(out, "[log]", self.log.lines())?;
         table(out, "[demo]", [("enabled", bool::print(&self.demo))])?;
         table(out, "[limits]", self.limits.lines())?;

@@ -6,9 +6,12 @@ use std::fmt;
 
 use ::config::{Map, Value, ValueKind};
 
+use super::secret::masked;
+
 /// Why a configuration is refused: every problem found, one to a line.
 ///
-/// The process exits with 64 on it, before any port is bound.
+/// The process exits with 64 on it, before any port is bound. No problem quotes
+/// a password of an address (behaviour E11), whatever key it was written at.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     problems: Vec<String>,
@@ -16,8 +19,8 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// An error of one sentence.
-    pub(super) fn of(problem: String) -> Self {
-        Self { problems: vec![problem] }
+    pub(super) fn of(problem: &str) -> Self {
+        Self { problems: vec![masked(problem)] }
     }
 
     /// The problems, each a whole sentence naming place, key and what is allowed.
@@ -57,7 +60,7 @@ impl Report {
             Place::Environment(name) => format!("environment {name}: {message}"),
             Place::Flag(name) => format!("{name}: {message}"),
         };
-        self.problems.borrow_mut().push(line);
+        self.problems.borrow_mut().push(masked(&line));
     }
 
     /// The value if nothing was reported.
@@ -92,6 +95,16 @@ impl Place {
     /// The place of a table; only a file can write an empty one.
     pub(super) fn of_all(values: &Map<String, Value>) -> Self {
         values.values().map(Self::of).min().unwrap_or(Self::File)
+    }
+
+    /// Whether this place wins over the other, whichever variable or flag they are.
+    pub(super) fn is_above(&self, other: &Self) -> bool {
+        let rank = |place: &Self| match place {
+            Self::File => 0,
+            Self::Environment(_) => 1,
+            Self::Flag(_) => 2,
+        };
+        rank(self) > rank(other)
     }
 
     pub(super) fn is_environment(&self) -> bool {

@@ -9,6 +9,7 @@ use ::config::{ConfigBuilder, ConfigError as MergeError, File, FileFormat, Map, 
 
 use super::Read;
 use super::report::{ConfigError, Place, Report};
+use super::secret::Secret;
 
 /// What the command line says about the configuration, as text: it is parsed
 /// and judged like the same value of the file.
@@ -20,6 +21,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--internal`.
     pub internal: Option<String>,
+    /// `--redis`; a secret because it may hold a password.
+    pub redis: Option<Secret>,
     /// `--log`.
     pub log: Option<String>,
     /// `--log-level`.
@@ -29,14 +32,15 @@ pub struct Flags {
 }
 
 impl Flags {
-    fn values(&self) -> impl Iterator<Item = (&'static str, &'static str, &String)> {
+    fn values(&self) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
         let flags = [
-            ("--listen", "listen", &self.listen),
-            ("--internal", "internal", &self.internal),
-            ("--log", "log.format", &self.log),
-            ("--log-level", "log.level", &self.log_level),
+            ("--listen", "listen", self.listen.as_deref()),
+            ("--internal", "internal", self.internal.as_deref()),
+            ("--redis", "redis.url", self.redis.as_ref().map(Secret::reveal)),
+            ("--log", "log.format", self.log.as_deref()),
+            ("--log-level", "log.level", self.log_level.as_deref()),
         ];
-        flags.into_iter().filter_map(|(flag, key, text)| text.as_ref().map(|text| (flag, key, text)))
+        flags.into_iter().filter_map(|(flag, key, text)| text.map(|text| (flag, key, text)))
     }
 }
 
@@ -65,12 +69,31 @@ pub(super) fn merge(
         builder = set(builder, key, flag, text);
     }
     let merged =
-        builder.build().map_err(|problem| ConfigError::of(format!("{name}: {}", cause(&problem))))?;
-    let ValueKind::Table(values) = merged.cache.kind else {
+        builder.build().map_err(|problem| ConfigError::of(&format!("{name}: {}", cause(&problem))))?;
+    let ValueKind::Table(mut values) = merged.cache.kind else {
         unreachable!("a built configuration is a table")
     };
+    drop_outranked(&mut values);
     Ok((values, report))
 }
+
+/// A secret and the `…_file` that holds it are one setting under two keys: the
+/// one of the stronger source stays. Two of one source both stay, to be refused.
+fn drop_outranked(values: &mut Map<String, Value>) {
+    for (section, text, file) in SECRETS {
+        let Some(Value { kind: ValueKind::Table(table), .. }) = values.get_mut(section) else { continue };
+        let (Some(of_text), Some(of_file)) = (table.get(text), table.get(file)) else { continue };
+        let (of_text, of_file) = (Place::of(of_text), Place::of(of_file));
+        if of_text.is_above(&of_file) {
+            table.remove(file);
+        } else if of_file.is_above(&of_text) {
+            table.remove(text);
+        }
+    }
+}
+
+/// The section of each secret, its key, and that of its file.
+const SECRETS: [(&str, &str, &str); 1] = [("redis", "url", "url_file")];
 
 /// The file's name for messages, and its text.
 fn file(flags: &Flags, read: Read<'_>) -> Result<(String, String), ConfigError> {
@@ -82,7 +105,7 @@ fn file(flags: &Flags, read: Read<'_>) -> Result<(String, String), ConfigError> 
             Ok((name, String::new()))
         }
         Err(problem) => {
-            Err(ConfigError::of(format!("{name}: {problem}; name a readable TOML file with --config")))
+            Err(ConfigError::of(&format!("{name}: {problem}; name a readable TOML file with --config")))
         }
     }
 }

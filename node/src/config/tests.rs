@@ -12,13 +12,17 @@ use super::{
 mod bad;
 mod good;
 mod precedence;
+mod redis;
 
-/// What `dunlin.toml` says; `cert.pem` and `key.pem` are PEM, `text.pem` isn't.
+/// What `dunlin.toml` says; `cert.pem` and `key.pem` are PEM, `text.pem` isn't;
+/// `redis.url` holds a url, `bad.url` none.
 fn load(text: &str, environment: &[(&str, &str)], flags: &Flags) -> Result<Config, ConfigError> {
     let read = |path: &Path| match path.to_str() {
         Some("dunlin.toml" | "other.toml") => Ok(text.to_owned()),
         Some("cert.pem" | "key.pem") => Ok("-----BEGIN SOMETHING-----\n".to_owned()),
         Some("text.pem") => Ok("something".to_owned()),
+        Some("redis.url") => Ok("redis://:hush@from.file:1/2\n".to_owned()),
+        Some("bad.url") => Ok("redis://:hush@from.file:x\n".to_owned()),
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     };
     let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

@@ -161,6 +161,6 @@ impl Hub {
     pub(super) fn jittered(&mut self, span: Duration) -> Duration {
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let tenth = micros / 10;
-        Duration::from_micros(micros - tenth + self.chance.next() % (2 * tenth).max(1))
+        Duration::from_micros(micros - tenth + self.chance.draw() % (2 * tenth).max(1))
     }
 }

@@ -13,7 +13,7 @@ use super::peer::{Flood, Stage};
 use super::publishing::Submission;
 use super::refusal::Refusal;
 use super::tally::{FrameType, Invalid, Limit};
-use super::{Hub, Message};
+use super::{Hub, Message, Reach};
 use crate::config::{Dialect as Speech, OnUnknown};
 use crate::wire::{self, Opcode};
 
@@ -198,7 +198,9 @@ impl Hub {
         topics.sort_unstable();
         let (peer, namespace) = (peer.id, self.namespaces[peer.namespace as usize].name.clone());
         let (node, topics) = (settings.node.as_str(), topics.as_slice());
-        self.answer(index, &ServerFrame::Hello { id, peer, user: None, node, namespace: &namespace, topics });
+        let local = self.reach == Reach::Node;
+        let namespace = &namespace;
+        self.answer(index, &ServerFrame::Hello { id, peer, user: None, node, namespace, topics, local });
     }
 
     pub(super) fn acknowledge(&mut self, index: usize, id: Option<&RequestId>, topic: Option<&Topic>) {

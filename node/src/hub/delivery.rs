@@ -1,13 +1,13 @@
 //! Publications and answers into outboxes.
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, json};
+use dunlin_protocol::{Envelope, GapReason, ServerFrame, json};
 
 use super::arena::Piece;
 use super::effect::{PeerKey, Tag};
 use super::moment::Moment;
 use super::peer::{NOT_YET, Stage};
-use super::{Alarm, Hub};
+use super::{Alarm, Hub, Reach};
 use crate::config::{Session, Slow};
 use crate::publication::{DIALECTS, Dialect, Publication};
 use crate::wire::{self, Opcode};
@@ -47,6 +47,25 @@ impl Hub {
         }
         self.namespaces[namespace].members = members;
         self.note_delivered(publication.envelope.at_us, delivered);
+    }
+
+    /// The broker says that publications on a topic may be missing here: peers that understand it are told.
+    pub fn missed(&mut self, tag: Tag, reason: GapReason) {
+        let Some(topic) = self.topics.find(tag) else { return };
+        let name = self.topics[topic].name.clone();
+        let gap = wire::text(64, |out| json::frame(out, &ServerFrame::Gap { topic: &name, reason }));
+        let audience = std::mem::take(&mut self.topics[topic].audience);
+        for &index in &audience {
+            if self.outboxes[index as usize].dialect == Dialect::JsonV1 {
+                self.send_bytes(index as usize, |out| out.extend_from_slice(&gap));
+            }
+        }
+        self.topics[topic].audience = audience;
+    }
+
+    /// The broker says how far publications get from now on.
+    pub fn reached(&mut self, reach: Reach) {
+        self.reach = reach;
     }
 
     #[inline]

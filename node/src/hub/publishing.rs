@@ -1,15 +1,13 @@
 //! What peers publish, and what they are told became of it.
 
-use dunlin_protocol::{
-    Envelope, ErrorCode, Kind, Payload, PublicationId, Recipients, RequestId, ServerFrame, Topic,
-};
+use dunlin_protocol::{Envelope, ErrorCode, Kind, Payload, Recipients, RequestId, ServerFrame, Topic};
 
 use super::conversation::Rated;
 use super::effect::Effect;
 use super::moment::Moment;
 use super::refusal::Refusal;
 use super::tally::FrameType;
-use super::{Hub, Message, Ticket, Unavailable};
+use super::{Hub, Message, PublishError, Reach, Ticket};
 
 /// What a peer wants published.
 pub(super) struct Submission {
@@ -85,11 +83,9 @@ impl Hub {
 
     fn submit(&mut self, now: Moment, index: usize, submission: Submission) {
         let Submission { to, payload, echo, request } = submission;
-        self.sequence += 1;
-        let (peer, incarnation) = (&self.peers[index], self.settings.incarnation);
+        let peer = &self.peers[index];
         let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request });
         let envelope = Envelope {
-            id: PublicationId { incarnation, lane: u16::from(self.shard), sequence: self.sequence },
             origin: Some(peer.id),
             echo,
             at_us: now.micros(),
@@ -101,18 +97,23 @@ impl Hub {
     }
 
     /// The broker's answer to a publish.
-    pub fn settled(&mut self, ticket: u32, outcome: Result<(), Unavailable>) {
+    pub fn settled(&mut self, ticket: u32, outcome: Result<Reach, PublishError>) {
         let Some(ticket) = self.tickets.try_remove(ticket as usize) else { return };
         self.tally.publications += u64::from(outcome.is_ok());
         let Some(index) = self.peer(ticket.peer) else { return };
         match outcome {
-            Ok(()) => {
+            Ok(reach) => {
                 if let Some(id) = &ticket.request {
-                    self.answer(index, &ServerFrame::Ok { id, topic: None, payload: None, local: false });
+                    let local = reach == Reach::Node;
+                    self.answer(index, &ServerFrame::Ok { id, topic: None, payload: None, local });
                 }
             }
             Err(error) => {
-                let (code, text) = (ErrorCode::Unavailable, error.to_string());
+                let code = match error {
+                    PublishError::Unavailable => ErrorCode::Unavailable,
+                    PublishError::Refused => ErrorCode::Internal,
+                };
+                let text = error.to_string();
                 let id = ticket.request.as_ref();
                 self.answer(index, &ServerFrame::Error { code, error: &text, id, topic: None });
             }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 
 fn lines(metrics: &Metrics, snapshots: &[Snapshot]) -> Vec<String> {
-    metrics.render(snapshots, 0).lines().map(str::to_owned).collect()
+    metrics.render(snapshots, 0, &Status::alone()).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -41,9 +41,9 @@ fn a_tally_is_taken_over_once() {
 #[test]
 fn the_histogram_weighs_each_publication_with_its_deliveries() {
     let metrics = Metrics::new(Vec::new());
-    metrics.latency.observe(Duration::from_micros(100), 10);
-    metrics.latency.observe(Duration::from_millis(3), 5);
-    metrics.latency.observe(Duration::from_mins(1), 1);
+    metrics.latency.observe(0, Duration::from_micros(100), 10);
+    metrics.latency.observe(0, Duration::from_millis(3), 5);
+    metrics.latency.observe(0, Duration::from_mins(1), 1);
     let lines = lines(&metrics, &[]);
     for line in [
         r#"dunlin_delivery_seconds_bucket{le="0.0001"} 10"#,

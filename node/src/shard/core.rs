@@ -115,6 +115,8 @@ impl Core {
                 Some(Event::Joined(tag)) => self.hub.joined(tag),
                 Some(Event::Counted(tag, elsewhere)) => self.hub.counted(tag, elsewhere),
                 Some(Event::Settled(ticket, outcome)) => self.hub.settled(ticket, outcome),
+                Some(Event::Missed(tag, reason)) => self.hub.missed(tag, reason),
+                Some(Event::Reached(reach)) => self.hub.reached(reach),
                 None => return,
             }
         }

@@ -25,6 +25,7 @@ use super::connection::Connection;
 use super::reader::Reader;
 use super::{Shard, core};
 use crate::admission::Permit;
+use crate::health::Readiness;
 use crate::hub::{Arrival, Limit, Moment};
 use crate::transport::socket::Socket;
 use crate::transport::upgrade::{self, Head, Rejection};
@@ -198,9 +199,8 @@ fn respond(visit: &Visit, request: Request<Incoming>) -> Answer {
     visit.served.set(true);
     let common = &visit.shard.common;
     if request.uri().path() == "/.dunlin/ready" && matches!(*request.method(), Method::GET | Method::HEAD) {
-        let draining = core::is_draining(common);
-        let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-        return ready(empty(status));
+        let good = Readiness::of(common).is_good(request.uri().query());
+        return ready(empty(if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }));
     }
     let pages = common.pages.clone();
     if let Some(pages) = pages.filter(|_| is_page(&request) && visit.shows_pages_to(&request)) {

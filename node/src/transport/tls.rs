@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Tls;
@@ -24,6 +24,21 @@ pub enum TlsError {
     /// Certificate and key don't fit together, or are of a kind that can't be used.
     #[error("the certificate and its key can't be used: {0}")]
     Unfit(#[from] rustls::Error),
+    /// There is nothing to check a server's certificate against.
+    #[error("this machine has no certificate authorities")]
+    NoAuthorities,
+}
+
+/// How to speak to servers that somebody else vouches for: the machine's certificate authorities.
+pub fn client_config() -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        return Err(TlsError::NoAuthorities);
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Reads the certificate and key.

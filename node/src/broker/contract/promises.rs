@@ -7,7 +7,7 @@ use super::{
     Command, Event, Factory, PATIENCE, Payload, Recipients, Shard, count, counts, envelope, join, leave,
     publications, publish, topic,
 };
-use crate::hub::Unavailable;
+use crate::hub::{PublishError, Reach};
 
 fn heard(tag: u64, topic: &str, payload: &str) -> (u64, String, String) {
     (tag, topic.to_owned(), payload.to_owned())
@@ -26,8 +26,17 @@ pub fn b1_a_join_is_answered_once_with_its_tag(make: Factory<'_>) {
         });
         tags.collect()
     };
-    assert_eq!(joined(one.up_to_a_mark()), [7, 8, 9]);
-    assert_eq!(joined(two.up_to_a_mark()), [7]);
+    let (mut ones, mut twos) = (Vec::new(), Vec::new());
+    while !ones.contains(&8) || !ones.contains(&9) || twos.is_empty() {
+        ones.extend(joined(one.up_to_a_mark()));
+        twos.extend(joined(two.up_to_a_mark()));
+    }
+    ones.sort_unstable();
+    assert!(
+        ones == [7, 8, 9] || ones == [8, 9],
+        "the first may have been left before it was answered: {ones:?}"
+    );
+    assert_eq!(twos, [7]);
 }
 
 pub fn b2_what_is_accepted_after_the_answer_arrives_once_until_the_shard_leaves(make: Factory<'_>) {
@@ -114,7 +123,7 @@ pub fn b4_every_publish_is_settled_once_also_where_nothing_was_joined(make: Fact
     shard.submit([Command::Publish(9, envelope("/a", Recipients::Namespace, Payload::null()))]);
     let settled: Vec<_> = shard.up_to_a_mark();
     let tickets = settled.iter().map(|event| match event {
-        Event::Settled(ticket, Ok(())) => *ticket,
+        Event::Settled(ticket, Ok(Reach::Cluster)) => *ticket,
         other => panic!("only answers are expected, not {other:?}"),
     });
     assert_eq!(tickets.collect::<Vec<_>>(), [5, 3, 9]);
@@ -145,9 +154,8 @@ pub fn b5_a_publish_without_a_topic_reaches_who_counted_peers(make: Factory<'_>)
     shards[0].submit([count(1, "/a", 1)]);
     shards[1].submit([count(2, "/a", 5), count(3, "/b", 1)]);
     shards[2].submit([count(4, "/a", 1), join(5, "/a", "t"), count(4, "/a", 0)]);
-    for shard in &mut shards {
-        shard.up_to_a_mark();
-    }
+    shards[0].up_to_a_count(1, 5);
+    shards[1].up_to_a_count(2, 1);
     let everybody = envelope("/a", Recipients::Namespace, Payload::json(&b"1"[..]));
     shards[0].submit([Command::Publish(0, everybody)]);
     let all: Vec<_> = shards.iter_mut().map(|shard| publications(&shard.up_to_a_mark())).collect();
@@ -158,23 +166,22 @@ pub fn b6_the_first_count_is_answered_and_later_changes_are_told(make: Factory<'
     let broker = make();
     let (mut one, mut two) = (Shard::attach(&broker), Shard::attach(&broker));
     one.submit([count(1, "/a", 3)]);
-    assert_eq!(counts(&one.up_to_a_mark(), 1), [0]);
+    assert_eq!(counts(&one.up_to_a_count(1, 0), 1), [0]);
     two.submit([count(2, "/a", 4)]);
-    assert_eq!(counts(&two.up_to_a_mark(), 2), [3]);
-    assert_eq!(counts(&one.up_to_a_mark(), 1), [4]);
+    assert_eq!(counts(&two.up_to_a_count(2, 3), 2), [3]);
+    assert_eq!(counts(&one.up_to_a_count(1, 4), 1), [4]);
 
     one.submit([count(1, "/a", 5)]);
-    one.up_to_a_mark();
-    assert_eq!(counts(&two.up_to_a_mark(), 2).last(), Some(&5));
+    two.up_to_a_count(2, 5);
 
     // However many changes there are, the last one is told.
-    one.submit((6..500).map(|peers| count(1, "/a", peers)).collect::<Vec<_>>());
-    one.up_to_a_mark();
-    assert_eq!(counts(&two.up_to_a_mark(), 2).last(), Some(&499));
+    for peers in 6..500 {
+        one.submit([count(1, "/a", peers)]);
+    }
+    assert!(counts(&two.up_to_a_count(2, 499), 2).is_sorted());
 
     one.submit([count(1, "/a", 0)]);
-    one.up_to_a_mark();
-    assert_eq!(counts(&two.up_to_a_mark(), 2).last(), Some(&0));
+    two.up_to_a_count(2, 0);
     two.submit([count(2, "/a", 9)]);
     two.up_to_a_mark();
     assert!(counts(&one.up_to_a_mark(), 1).is_empty(), "who counted 0 is told no more");
@@ -187,9 +194,14 @@ pub fn b7_names_that_differ_in_one_byte_never_meet(make: Factory<'_>) {
         [("/a", "t"), ("/A", "t"), ("/a/", "t"), ("/a", "T"), ("/a", "t "), ("/a", "t:"), ("/at", "t")];
     for (tag, (namespace, topic)) in names.into_iter().enumerate() {
         listener.join(tag as u64, namespace, topic);
+    }
+    for (tag, (namespace, _)) in names.into_iter().enumerate() {
         listener.submit([count(100 + tag as u64, namespace, 1)]);
     }
-    listener.up_to_a_mark();
+    let mut counted = 0;
+    while counted < names.len() {
+        counted += usize::from(matches!(listener.next(), Event::Counted(..)));
+    }
     for (tag, (namespace, topic)) in names.into_iter().enumerate() {
         speaker.submit([publish(0, namespace, topic, "1")]);
         speaker.up_to_a_mark();
@@ -213,8 +225,10 @@ pub fn b8_what_exceeds_the_bound_is_refused_and_reaches_nobody(make: Factory<'_>
         assert!(accepted < 4096, "4 GiB wait for a shard that does not collect");
         speaker.submit([publish(7, "/a", "t", &large)]);
         match speaker.next() {
-            Event::Settled(7, Ok(())) => accepted += 1,
-            Event::Settled(7, Err(Unavailable)) => break publications(&other.up_to_a_mark()).len(),
+            Event::Settled(7, Ok(Reach::Cluster)) => accepted += 1,
+            Event::Settled(7, Err(PublishError::Unavailable)) => {
+                break publications(&other.up_to_a_mark()).len();
+            }
             event => panic!("only answers are expected, not {event:?}"),
         }
         if accepted % 8 == 0 {
@@ -224,7 +238,7 @@ pub fn b8_what_exceeds_the_bound_is_refused_and_reaches_nobody(make: Factory<'_>
     assert_eq!(refused, accepted % 8, "what is refused reaches nobody");
     assert_eq!(publications(&stuck.up_to_a_mark()).len(), accepted, "what was accepted is not lost");
     speaker.submit([publish(8, "/a", "t", &large)]);
-    assert!(matches!(speaker.next(), Event::Settled(8, Ok(()))), "there is room again");
+    assert!(matches!(speaker.next(), Event::Settled(8, Ok(_))), "there is room again");
 }
 
 pub fn b9_a_shard_is_woken_when_something_waits(make: Factory<'_>) {
@@ -244,23 +258,27 @@ pub fn b9_a_shard_is_woken_when_something_waits(make: Factory<'_>) {
         while one.is_woken(Duration::ZERO) {}
     }
     one.submit([publish(0, "/a", "t", "1")]);
-    assert!(one.is_woken(PATIENCE), "also by its own commands");
-    assert_eq!(one.collect().len(), 2);
+    let mut events = Vec::new();
+    while events.len() < 2 {
+        assert!(one.is_woken(PATIENCE), "also by its own commands");
+        events.extend(one.collect());
+    }
 }
 
 pub fn b10_topics_that_are_joined_are_counted_once_each(make: Factory<'_>) {
     let broker = make();
     let (mut one, mut two) = (Shard::attach(&broker), Shard::attach(&broker));
-    assert_eq!(broker.topics(), 0);
+    let marks = broker.topics();
+    assert_eq!(marks, 2, "each shard has joined one of its own");
     one.join(1, "/a", "t");
     two.join(2, "/a", "t");
     two.join(3, "/a", "u");
     two.join(4, "/b", "t");
-    assert_eq!(broker.topics(), 3);
+    assert_eq!(broker.topics() - marks, 3);
     two.submit([leave(2, "/a", "t"), leave(3, "/a", "u"), leave(4, "/b", "t")]);
     two.up_to_a_mark();
-    assert_eq!(broker.topics(), 1);
+    assert_eq!(broker.topics() - marks, 1);
     one.submit([leave(1, "/a", "t")]);
     one.up_to_a_mark();
-    assert_eq!(broker.topics(), 0);
+    assert_eq!(broker.topics() - marks, 0);
 }

@@ -8,6 +8,10 @@ listen = "0.0.0.0:9000"
 internal = "127.0.0.1:0"
 drain = "1m"
 shards = 3
+[redis]
+url = "rediss://me@redis.example:7000/3"
+prefix = "blue"
+lease = "1m"
 [log]
 format = "json"
 level = "debug"
@@ -177,7 +181,8 @@ fn a_check_sums_up_in_one_line_and_warns_of_what_has_no_effect() {
     let summary = from_file(FULL).unwrap().summary();
     assert_eq!(
         summary,
-        "ok: listen 0.0.0.0:9000 with TLS, internal 127.0.0.1:0, 2 endpoints, 2 topic rules\n\
+        "ok: listen 0.0.0.0:9000 with TLS, internal 127.0.0.1:0, redis rediss://me@redis.example:7000/3, \
+         2 endpoints, 2 topic rules\n\
          warning: limits.per_user has no effect yet in this version\n\
          warning: limits.inbound_total has no effect yet in this version"
     );

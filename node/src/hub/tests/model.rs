@@ -104,7 +104,7 @@ impl Model {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.chance.next() % bound as u64) as usize
+        (self.chance.draw() % bound as u64) as usize
     }
 
     fn step(&mut self) {

@@ -210,6 +210,8 @@ impl World {
                 Some(Event::Joined(tag)) => hub.joined(tag),
                 Some(Event::Counted(tag, elsewhere)) => hub.counted(tag, elsewhere),
                 Some(Event::Settled(ticket, outcome)) => hub.settled(ticket, outcome),
+                Some(Event::Missed(tag, reason)) => hub.missed(tag, reason),
+                Some(Event::Reached(reach)) => hub.reached(reach),
                 None => return,
             }
         }

@@ -1,0 +1,167 @@
+//! Faults that were found by reading, each with the test that shows it gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dunlin_protocol::{Envelope, Payload, Recipients, Topic};
+
+use super::super::lanes::Lane;
+use super::world::{TOPICS, World, namespace};
+use crate::hub::{Moment, Reach};
+
+fn world(nodes: usize) -> World {
+    let mut world = World::new(nodes, 3);
+    world.pass(Duration::from_secs(1));
+    world
+}
+
+// B-6
+#[test]
+fn a_peer_that_comes_before_the_last_one_is_written_off_is_told_a_count() {
+    for (_, wait_ms) in (0..20).zip(40..) {
+        let mut world = world(1);
+        world.set_peers(0, 0, 1);
+        world.pass(Duration::from_millis(wait_ms));
+        world.set_peers(0, 0, 0);
+        world.set_peers(0, 0, 1);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.nodes[0].shown(0), Some(1));
+    }
+}
+
+// C1
+#[test]
+fn the_last_sum_is_told_also_where_the_interval_has_grown_meanwhile() {
+    let mut world = world(2);
+    world.set_peers(1, 0, 1);
+    world.pass(Duration::from_secs(1));
+    world.set_peers(0, 0, 1000);
+    world.pass(Duration::from_secs(2));
+    world.set_peers(1, 0, 2);
+    world.pass(Duration::from_millis(40));
+    world.set_peers(0, 0, 3000);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.nodes[1].shown(0), Some(3002));
+}
+
+// redis 0.3
+#[test]
+fn what_a_quiet_node_wrote_does_not_expire() {
+    let mut world = world(1);
+    world.set_peers(0, 0, 1);
+    world.pass(Duration::from_secs(1));
+    for _ in 0..26 * 3600 {
+        world.step(Duration::from_secs(1));
+        world.step(Duration::from_millis(1));
+    }
+    let lives = |ending: &str| {
+        let keys = world.fake.keys().into_iter().filter(|key| key.ends_with(ending.as_bytes()));
+        keys.map(|key| world.fake.ttl(key).expect("every key ends")).min()
+    };
+    for ending in [":c", ":r", ":live", ":meta"] {
+        assert!(
+            lives(ending) > Some(Duration::from_hours(19).as_millis() as u64),
+            "{ending}: {:?}",
+            lives(ending)
+        );
+    }
+}
+
+// T12
+#[test]
+fn full_lanes_stop_nobody_while_redis_is_away_and_nothing_is_forwarded_late() {
+    let mut world = world(2);
+    world.toggle(1, 0);
+    world.pass(Duration::from_secs(1));
+    world.redis_frozen_until = world.now + Duration::from_mins(1);
+    (0..70_000).for_each(|_| world.publish(0, 0));
+    world.pass(Duration::from_secs(20));
+    world.publish(0, 0);
+    assert_eq!(world.nodes[0].published.last().expect("some").outcome, Some(Ok(Reach::Node)));
+    world.pass(Duration::from_mins(1));
+    world.publish(0, 0);
+    world.pass(Duration::from_secs(1));
+    let heard: Vec<usize> = world.nodes[1].heard[0].log.iter().flatten().map(|(_, number)| *number).collect();
+    assert_eq!(heard, [70_001], "only what was published after it");
+}
+
+// T12
+#[test]
+fn a_bus_that_lags_behind_the_answers_does_not_stop_a_lane() {
+    let to = Recipients::Topic(Topic::parse(TOPICS[0]).expect("a topic"));
+    let payload = Payload::json(Bytes::from_static(b"1"));
+    let envelope = Envelope { origin: None, echo: false, at_us: 0, namespace: namespace(0), to, payload };
+    let (mut lane, envelope) = (Lane::default(), Arc::new(envelope));
+    (0..20_000).for_each(|_| lane.accept(Moment::default(), 1, &envelope));
+    let mut sent = 0;
+    while lane.send_next().is_some() {
+        sent += 1;
+        lane.answer(Ok(()));
+    }
+    assert!(sent < 20_000, "what is unseen is bounded, too");
+    while lane.next_unseen(Some(Moment::from_millis(2000))).is_some() {}
+    lane.trim();
+    assert!(lane.send_next().is_some());
+}
+
+// redis 0.7
+#[test]
+fn without_knowing_the_old_connection_its_publications_are_given_up() {
+    let mut world = world(1);
+    world.nodes[0].machine.identity = None;
+    world.nodes[0].machine.fence_against = None;
+    world.swallow(0);
+    (0..5).for_each(|_| world.publish(0, 0));
+    world.pass(Duration::from_secs(10));
+    assert!(world.nodes[0].machine.is_up());
+    (0..8).for_each(|_| world.publish(0, 0));
+    world.pass(Duration::from_secs(1));
+    let outcomes: Vec<_> = world.nodes[0].published.iter().map(|published| published.outcome).collect();
+    assert!(outcomes[..5].iter().all(|outcome| *outcome == Some(Ok(Reach::Node))));
+    assert!(outcomes[5..].iter().all(|outcome| *outcome == Some(Ok(Reach::Cluster))), "{outcomes:?}");
+}
+
+#[test]
+fn no_deadline_stays_in_the_past() {
+    let mut world = world(1);
+    world.toggle(0, 0);
+    world.pass(Duration::from_secs(1));
+    world.redis_frozen_until = world.now + Duration::from_mins(1);
+    world.pass(Duration::from_secs(4));
+    world.toggle(0, 0);
+    for step in 0..4000 {
+        if step % 200 == 0 {
+            world.toggle(0, 1);
+        }
+        world.step(Duration::from_millis(5));
+        let (now, machine) = (world.now, &mut world.nodes[0].machine);
+        machine.timeout(now);
+        assert!(machine.next_timeout() > now);
+    }
+}
+
+#[test]
+fn what_is_owed_to_the_dead_does_not_delay_the_links() {
+    let mut world = world(1);
+    world.cut(0, Duration::from_millis(20));
+    let (now, machine) = (world.now, &mut world.nodes[0].machine);
+    machine.owed.insert(now + Duration::from_millis(10), vec![None]);
+    world.pass(Duration::from_millis(500));
+    assert!(world.nodes[0].machine.is_up());
+    assert!(world.nodes[0].machine.owed.is_empty());
+}
+
+#[test]
+fn a_namespace_that_was_empty_for_long_is_counted_at_once() {
+    let mut world = world(2);
+    world.set_peers(0, 0, 1);
+    world.pass(Duration::from_secs(2));
+    world.set_peers(0, 0, 0);
+    (0..700 * 5).for_each(|_| world.step(Duration::from_millis(200)));
+    world.set_peers(0, 0, 1);
+    world.pass(Duration::from_millis(300));
+    world.set_peers(1, 0, 1);
+    world.pass(Duration::from_millis(500));
+    assert_eq!(world.nodes[0].shown(0), Some(2));
+}
