@@ -1,37 +1,29 @@
-// The demo page in a real browser against a running node (behaviours C1, E8, P1, T2, W5; interfaces
+// The demo page in a real browser against a running node (behaviours C1, E8, P1, T2, T12, W5; interfaces
 // "Frames"). DUNLIN_URL names the node, SCREENSHOTS the folder for the pictures.
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import {
+  DESKTOP, PHONE, banner, closeBrowser, connected, line, openBrowser, openWindow, people, picture, say, seen, settled,
+  status, unique, violations,
+} from "./windows.mjs";
 
-const AXE = await readFile(new URL("node_modules/axe-core/axe.min.js", import.meta.url), "utf8");
-const ARGS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
 const POLICY = [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "base-uri 'none'", "form-action 'none'",
   "frame-ancestors 'none'",
 ];
-const DESKTOP = { width: 1180, height: 760 };
-const PHONE = { width: 390, height: 844 };
 const DEADLINE = { timeout: 60_000 };
+// How often the page asks its node whether it reaches the others.
+const ASK_MS = 3000;
 
 const url = process.env.DUNLIN_URL;
-let browser;
-let pictures;
 
-before(async () => {
+before(() => {
   assert.ok(url, "DUNLIN_URL is missing: start a node without endpoints and set DUNLIN_URL=http://127.0.0.1:PORT");
-  pictures = process.env.SCREENSHOTS ?? (await mkdtemp(join(tmpdir(), "dunlin-page-")));
-  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+  return openBrowser();
 });
 
-after(() => browser?.close());
+after(closeBrowser);
 
 test("the page comes with the headers that lock it in", DEADLINE, async () => {
   // P1
@@ -66,7 +58,8 @@ test("two windows talk both ways, each seeing a line once, and both count two pe
   await settled(ann, hello);
   await say(ann, "And a godwit!");
   await settled(ann, "And a godwit!");
-  await ann.screenshot({ path: join(pictures, "desktop-light.png") });
+  await banner(ann).waitFor({ state: "hidden" });
+  await picture(ann, "desktop-light");
 
   await ben.context().close();
   await people(ann, "1 person here");
@@ -177,7 +170,7 @@ for (const colorScheme of ["light", "dark"]) {
       await say(page, text);
       await settled(page, text);
       assert.deepEqual(await violations(page), []);
-      if (colorScheme === "dark" && kind === "phone") await page.screenshot({ path: join(pictures, "phone-dark.png") });
+      if (colorScheme === "dark" && kind === "phone") await picture(page, "phone-dark");
       await page.locator(".try").evaluate((details) => (details.open = true));
       assert.deepEqual(await violations(page), []);
     });
@@ -212,7 +205,7 @@ test("what was written while away survives a reload", DEADLINE, async (t) => {
   await say(page, text);
   await page.getByLabel("Message").fill("half a thought");
   assert.deepEqual(await violations(page), []);
-  await page.screenshot({ path: join(pictures, "away.png") });
+  await picture(page, "away");
   door.reopen();
   await page.reload();
   await settled(page, text);
@@ -281,31 +274,114 @@ test("the code the page offers prints what is said in the room", DEADLINE, async
   await heard;
 });
 
-/** A person's own window, connected, in which any console error or policy violation fails the test. */
-async function visit(t, { name, hash = "#lobby", colorScheme = "light", viewport = DESKTOP, door } = {}) {
-  const context = await browser.newContext({ colorScheme, viewport, reducedMotion: "reduce" });
-  t.after(() => context.close());
-  const page = await context.newPage();
-  const faults = [];
-  page.on("pageerror", (error) => faults.push(error.message));
-  page.on("console", (message) => message.type() === "error" && faults.push(message.text()));
-  t.after(() => assert.deepEqual(faults, [], "the page reported errors"));
-  await page.addInitScript(() => {
-    addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) => {
-      console.error(`violates ${violatedDirective}: ${blockedURI}`);
-    });
-  });
-  if (door) await page.routeWebSocket(/\/rooms\//, (socket) => door.enter(socket));
-  await page.goto(new URL(hash, url).href);
-  await connected(page);
-  if (name) await page.getByLabel("You are").fill(name);
-  return page;
+test("a node that lost the others says so when asked, and nobody needs to write for that", DEADLINE, async (t) => {
+  // T12
+  const door = new Door();
+  const page = await visit(t, { door, isPaused: true });
+  await answered(page);
+  door.isAlone = true;
+  await page.clock.runFor(ASK_MS);
+  await banner(page).waitFor();
+  door.isAlone = false;
+  await page.clock.runFor(ASK_MS);
+  await banner(page).waitFor({ state: "hidden" });
+});
+
+test("a message that only its own node's people got is marked, with the banner at once", DEADLINE, async (t) => {
+  // T12
+  const door = new Door();
+  const page = await visit(t, { door, isPaused: true });
+  const [before, during, after] = ["before", "during", "after"].map((text) => unique(`${text} the outage`));
+  await say(page, before);
+  await settled(page, before);
+  door.isAlone = true;
+  await say(page, during);
+  await line(page, during).getByText("Only on this node").waitFor();
+  await banner(page).waitFor();
+  door.isAlone = false;
+  await say(page, after);
+  await settled(page, after);
+  assert.deepEqual(await page.locator(".line .fate").allTextContents(), ["", "Only on this node", ""]);
+});
+
+test("when the other nodes are back the banner goes and a remark says what may be missing", DEADLINE, async (t) => {
+  // T2: what a failed link cost is announced
+  const door = new Door();
+  door.isAlone = true;
+  const page = await visit(t, { door, isPaused: true });
+  await banner(page).waitFor();
+  door.isAlone = false;
+  door.send({ type: "gap", topic: "session", reason: "link" });
+  door.send({ type: "gap", topic: "chat", reason: "link" });
+  door.send({ type: "gap", topic: "chat", reason: "slow" });
+  await banner(page).waitFor({ state: "hidden" });
+  assert.deepEqual(await page.locator(".remark").allTextContents(), [
+    "The other nodes were out of reach: what was written there may be missing here.",
+    "Some messages may be missing here.",
+  ]);
+});
+
+test("a banner leaves the lines where they are and ends with the connection", DEADLINE, async (t) => {
+  const door = new Door();
+  const page = await visit(t, { door, isPaused: true });
+  const text = await answered(page);
+  const place = await line(page, text).boundingBox();
+  door.isAlone = true;
+  await page.clock.runFor(ASK_MS);
+  await banner(page).waitFor();
+  assert.deepEqual(await line(page, text).boundingBox(), place);
+  door.shut({ code: 1012, reason: "restarting" });
+  await status(page, "Reconnecting…");
+  await banner(page).waitFor({ state: "hidden" });
+});
+
+test("the node is asked one question at a time, and none by a window that nobody sees", DEADLINE, async (t) => {
+  const door = new Door();
+  const page = await visit(t, { door, isPaused: true });
+  const questions = async () => (await answered(page)) && door.questions;
+
+  await turn(page, { hidden: true });
+  assert.equal(await questions(), 1);
+  await page.clock.runFor(10 * ASK_MS);
+  assert.equal(await questions(), 1);
+
+  door.isSilent = true;
+  await turn(page, { hidden: false });
+  assert.equal(await questions(), 2);
+  await page.clock.runFor(3 * ASK_MS);
+  assert.equal(await questions(), 2);
+});
+
+function visit(t, options) {
+  return openWindow(t, url, options);
 }
 
-/** Stands between a page and the node: can close, stay shut, refuse one publish and speak for the node. */
+/** Returns a line that was said and taken: until then the node has answered all that it was asked before. */
+async function answered(page) {
+  const text = unique("over");
+  await say(page, text);
+  await settled(page, text);
+  return text;
+}
+
+/** Makes the page believe that its window was hidden or shown. */
+function turn(page, { hidden }) {
+  return page.evaluate((value) => {
+    Object.defineProperty(document, "hidden", { configurable: true, value });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+}
+
+/**
+ * Stands between a page and the node: can close, stay shut, refuse one publish, speak for the node,
+ * make its answers those of a node that lost the others, and keep a `hello` from it.
+ */
 class Door {
   opened = 0;
+  questions = 0;
   refusal = null;
+  isAlone = false;
+  isSilent = false;
   #socket = null;
   #closing = null;
 
@@ -314,8 +390,11 @@ class Door {
     this.opened += 1;
     this.#socket = socket;
     const node = socket.connectToServer();
+    node.onMessage((text) => socket.send(this.isAlone ? asIfAlone(text) : text));
     socket.onMessage((text) => {
       const { type, id } = JSON.parse(text);
+      if (type === "hello") this.questions += 1;
+      if (type === "hello" && this.isSilent) return;
       if (type !== "publish" || !this.refusal) return node.send(text);
       socket.send(JSON.stringify({ type: "error", id, ...this.refusal }));
       this.refusal = null;
@@ -324,7 +403,11 @@ class Door {
 
   /** Delivers a payload on `chat` as the node would. */
   tell(payload) {
-    this.#socket.send(JSON.stringify({ topic: "chat", payload }));
+    this.send({ topic: "chat", payload });
+  }
+
+  send(frame) {
+    this.#socket.send(JSON.stringify(frame));
   }
 
   close(closing) {
@@ -341,51 +424,7 @@ class Door {
   }
 }
 
-async function say(page, text) {
-  await page.getByLabel("Message").fill(text);
-  await page.getByRole("button", { name: "Send" }).click();
-}
-
-function line(page, text) {
-  return page.getByRole("log").getByRole("listitem").filter({ hasText: text });
-}
-
-function seen(page, text) {
-  return line(page, text).waitFor();
-}
-
-async function settled(page, text) {
-  const taken = page.locator(".line:not([data-state=pending], [data-state=failed])");
-  await taken.filter({ hasText: text }).last().waitFor();
-}
-
-function people(page, text) {
-  return page.locator("#people").filter({ hasText: text }).waitFor();
-}
-
-function status(page, text) {
-  return page.locator("#status").filter({ hasText: text }).waitFor();
-}
-
-function connected(page) {
-  return status(page, "Connected to node");
-}
-
-/** What axe-core finds, by rule and place; it is evaluated from outside, where no policy applies. */
-async function violations(page) {
-  await page.evaluate(AXE);
-  return page.evaluate(async () => {
-    const { violations } = await globalThis.axe.run();
-    return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html}: ${node.failureSummary}`));
-  });
-}
-
-// Node and browser outlive a test, and a node may keep what was said: no text is used twice.
-let serial = 0;
-function unique(text) {
-  return `${text} (${unused()})`;
-}
-
-function unused() {
-  return (Date.now() % 1e8) * 100 + ((serial += 1) % 100);
+function asIfAlone(text) {
+  const frame = JSON.parse(text);
+  return JSON.stringify(frame.type === "ok" ? { ...frame, local: true } : frame);
 }

@@ -8,6 +8,8 @@ import { parseMessage, Transcript } from "./transcript.js";
 
 const TOPIC = "chat";
 const COPIED_MS = 2000;
+const ASK_MS = 3000;
+const NODE_DIGITS = 6;
 const STATUS = { joining: "Connecting…", away: "Reconnecting…", ended: "Disconnected" };
 const REMEDY = { away: "Try now", ended: "Connect again" };
 const AWAY = "The connection was lost. What you write is kept, and sent once it is back.";
@@ -44,6 +46,7 @@ const rooms = new Map(doors.map((door) => [door.hash, new Room(door)]));
 let room = null;
 let link = null;
 let isLive = false;
+let isAsking = false;
 let isReadingBack = false;
 
 function enter(next) {
@@ -63,11 +66,14 @@ function onState({ name, node, why }) {
   isLive = name === "live";
   if (name === "away") leave(room);
   document.body.dataset.link = name;
-  $("status").textContent = isLive ? `Connected to node ${node}` : STATUS[name];
+  if (isLive) showNode(node);
+  else $("status").textContent = STATUS[name];
   $("notice").hidden = !(name in REMEDY);
   $("why").textContent = name === "away" ? AWAY : (why ?? "");
   $("again").textContent = REMEDY[name] ?? "";
   if (!isLive) $("people").textContent = "";
+  showReach({});
+  askReach();
 }
 
 function onJoined({ state, cursor }) {
@@ -81,12 +87,31 @@ function onJoined({ state, cursor }) {
   requestAnimationFrame(() => (log.ariaBusy = "false"));
 }
 
-function onFrame({ topic, type, payload, state }) {
+function onFrame({ topic, type, payload, state, reason }) {
   if (topic === "session") return showPeople(payload?.users);
   if (topic !== TOPIC) return;
-  if (type === "gap") room.transcript.remark("Some messages may be missing here.");
+  if (type === "gap") noteGap(reason);
   else take(type === "reset" ? state : payload);
   showLines();
+}
+
+function noteGap(reason) {
+  if (reason !== "link") return room.transcript.remark("Some messages may be missing here.");
+  room.transcript.remark("The other nodes were out of reach: what was written there may be missing here.");
+  askReach();
+}
+
+// A node doesn't say by itself that it lost the others or has them back. While somebody looks it is
+// asked, one question at a time; a question without an answer ends with its link.
+async function askReach() {
+  if (!isLive || isAsking || document.hidden) return;
+  isAsking = true;
+  try {
+    showReach(await link.request({ type: "hello" }));
+  } catch {
+    // Refused or lost: nothing is known that was not known before, and the next question comes soon.
+  }
+  isAsking = false;
 }
 
 // A `list` topic sends all it holds, any other the one message.
@@ -99,8 +124,12 @@ function take(payload) {
 async function publish(to, line) {
   if (!isLive || to !== room) return;
   try {
-    await link.request({ type: "publish", topic: TOPIC, payload: line.message });
+    const ok = await link.request({ type: "publish", topic: TOPIC, payload: line.message });
     to.transcript.settle(line);
+    if (ok.local) {
+      to.transcript.note(line, "Only on this node");
+      showReach(ok);
+    }
   } catch (error) {
     // A lost answer leaves the line waiting: it goes out again once the room is joined again.
     if (error instanceof Refused) to.transcript.fail(line, error.message);
@@ -132,6 +161,18 @@ function showRoom() {
   log.append(room.transcript.list);
   showLines();
   showNewest();
+}
+
+// The first digits tell nodes apart at a glance; the title has all of them.
+function showNode(node) {
+  const mark = document.createElement("b");
+  mark.textContent = node.slice(0, NODE_DIGITS);
+  mark.title = node;
+  $("status").replaceChildren("Connected to node ", mark);
+}
+
+function showReach({ local }) {
+  $("alone").hidden = !local;
 }
 
 function showLines() {
@@ -222,7 +263,12 @@ unfold();
 
 // A window that was asleep or without a network need not wait for its next attempt.
 addEventListener("online", () => link.hurry());
-document.addEventListener("visibilitychange", () => document.hidden || link.hurry());
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  link.hurry();
+  askReach();
+});
+setInterval(askReach, ASK_MS);
 const follow = () => enter(rooms.get(location.hash) ?? rooms.get(doors[0].hash));
 addEventListener("hashchange", follow);
 

@@ -74,6 +74,11 @@ export class Transcript {
     this.#mark(line, "sent");
   }
 
+  /** Says something beneath a line, until its state changes. */
+  note(line, text) {
+    line.element.querySelector(".fate").replaceChildren(text);
+  }
+
   fail(line, reason) {
     this.#mark(line, "failed");
     const again = document.createElement("button");
