@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use dunlin_loadtest::{
     duration,
     fleet::Rest,
-    process::Server,
+    process::{Beside, Server},
     scenario::{
         Answers, Topics,
         connect::Arrivals,
@@ -94,6 +94,12 @@ pub(crate) struct Crowd {
     /// Publishers; each publishes round-robin over the topics
     #[arg(long, default_value_t = 1)]
     publishers: u32,
+    /// Where the publishers connect, if not where the subscribers do: another node of the cluster
+    #[arg(long)]
+    publish_url: Option<String>,
+    /// Another process whose CPU is reported, as NAME=PID; may be repeated
+    #[arg(long, value_name = "NAME=PID", value_parser = beside)]
+    beside: Vec<Beside>,
     /// Bytes of a whole payload
     #[arg(long, default_value_t = 128)]
     size: usize,
@@ -104,12 +110,15 @@ pub(crate) struct Crowd {
 
 #[derive(Debug, Args)]
 pub(crate) struct PaceArgs {
-    /// Deliveries per second over all subscribers; 0 is as fast as they come back
+    /// Deliveries per second over all subscribers; 0 is as fast as they come back, or as answers do
     #[arg(long, default_value_t = 30_000.0)]
     rate: f64,
     /// With rate 0: publications on their way at a time
     #[arg(long, default_value_t = 64)]
     window: u64,
+    /// With rate 0: publications carry an id and are on their way until they are answered
+    #[arg(long)]
+    answered: bool,
     /// How long before anything is measured
     #[arg(long, default_value = "2s", value_parser = duration::parse)]
     warmup: Duration,
@@ -137,9 +146,12 @@ pub(crate) struct ClimbArgs {
 impl Cli {
     /// Who takes part in a fan-out.
     pub(crate) fn cast(&self, crowd: &Crowd) -> Result<Cast> {
+        let publishing = crowd.publish_url.as_ref().map_or(self.target(), |url| self.target_at(url))?;
         Ok(Cast {
             target: self.target()?,
+            publishing,
             server: self.server_pid.map(Server::new),
+            beside: crowd.beside.clone(),
             topics: self.topics(crowd.topics),
             peers: crowd.peers,
             publishers: crowd.publishers,
@@ -153,7 +165,8 @@ impl Cli {
     /// Who is idle. Nobody publishes, unless it takes a probe to see that a subscription is there.
     pub(crate) fn idle_cast(&self, peers: u32, topics: u32) -> Result<Cast> {
         let publishers = u32::from(self.answers() == Answers::Nothing);
-        self.cast(&Crowd { topics, peers, publishers, size: 0, spin: false })
+        let (publish_url, beside) = (None, Vec::new());
+        self.cast(&Crowd { topics, peers, publishers, publish_url, beside, size: 0, spin: false })
     }
 
     /// Who connects and leaves.
@@ -169,7 +182,11 @@ impl Cli {
     }
 
     fn target(&self) -> Result<Target> {
-        Ok(Target { subprotocol: self.subprotocol.clone(), ..Target::parse(&self.url)? })
+        self.target_at(&self.url)
+    }
+
+    fn target_at(&self, url: &str) -> Result<Target> {
+        Ok(Target { subprotocol: self.subprotocol.clone(), ..Target::parse(url)? })
     }
 
     fn topics(&self, count: u32) -> Topics {
@@ -183,9 +200,20 @@ impl Cli {
 
 impl PaceArgs {
     pub(crate) fn plan(&self) -> Plan {
-        let pace = if self.rate > 0.0 { Pace::Deliveries(self.rate) } else { Pace::Window(self.window) };
+        let pace = match (self.rate > 0.0, self.answered) {
+            (true, _) => Pace::Deliveries(self.rate),
+            (false, false) => Pace::Window(self.window),
+            (false, true) => Pace::Answers(self.window),
+        };
         Plan { pace, warmup: self.warmup, duration: self.duration }
     }
+}
+
+/// Reads `redis=4711`.
+fn beside(text: &str) -> Result<Beside> {
+    let (name, pid) = text.split_once('=').context("a name and a process number are NAME=PID")?;
+    let pid = pid.parse().with_context(|| format!("{pid:?} is no process number"))?;
+    Ok(Beside { name: name.to_owned(), server: Server::new(pid) })
 }
 
 impl ClimbArgs {

@@ -1,5 +1,5 @@
-//! All peers of a run on one thread: dials them, reads them through one shared buffer, tells a
-//! [`Listener`] what came.
+//! All peers of a run on one thread: dials them, each at its node, reads them through one shared buffer,
+//! tells a [`Listener`] what came.
 //!
 //! **Invariant:** a delivery that fits the buffer costs no allocation and no copy. Only the start of an
 //! unfinished frame is kept with its peer until the rest comes.
@@ -66,10 +66,9 @@ pub struct Tally {
     pub stall: Nanos,
 }
 
-/// The peers of one target.
+/// The peers of a run.
 pub struct Fleet {
-    target: Target,
-    request: Vec<u8>,
+    doors: Vec<Door>,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     intake: Vec<u8>,
@@ -82,15 +81,21 @@ pub struct Fleet {
     tally: Tally,
 }
 
+/// Where the peers from `first` up to the next door's connect.
+struct Door {
+    first: Peer,
+    target: Target,
+    request: Vec<u8>,
+}
+
 /// Events taken per wait: few enough that publications due meanwhile are not held up.
 const EVENTS_PER_TURN: usize = 128;
 
 impl Fleet {
     /// No peers yet; at most `concurrency` upgrades will be under way at a time.
-    pub fn new(target: Target, concurrency: u32, rest: Rest) -> Result<Self> {
+    pub fn new(concurrency: u32, rest: Rest) -> Result<Self> {
         Ok(Self {
-            request: handshake::request(&target),
-            target,
+            doors: Vec::new(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS_PER_TURN),
             intake: Vec::new(),
@@ -104,9 +109,10 @@ impl Fleet {
         })
     }
 
-    /// Queues new peers for dialling.
-    pub fn add(&mut self, peers: u32) {
+    /// Queues new peers for dialling a target.
+    pub fn add(&mut self, target: &Target, peers: u32) {
         let first = self.links.len() as Peer;
+        self.doors.push(Door { first, target: target.clone(), request: handshake::request(target) });
         self.links.extend((0..peers).map(|_| Link::Queued));
         self.queue.extend(first..first + peers);
     }
@@ -176,8 +182,9 @@ impl Fleet {
         }
         while self.dialing < self.concurrency {
             let Some(peer) = self.queue.pop_front() else { break };
-            let wire = Wire::dial(&self.target, peer, &self.request, &self.epoll)
-                .with_context(|| format!("peer {peer} can't connect to {}", self.target.address))?;
+            let Door { target, request, .. } = door_of(&self.doors, peer);
+            let wire = Wire::dial(target, peer, request, &self.epoll)
+                .with_context(|| format!("peer {peer} can't connect to {}", target.address))?;
             self.links[peer as usize] = Link::Up(wire);
             self.dialing += 1;
         }
@@ -261,7 +268,7 @@ impl Fleet {
         let dialing = self.links[peer as usize].wire().is_some_and(|wire| wire.phase == Phase::Dialing);
         if dialing {
             let why = error.map_or("closed before the upgrade".to_owned(), |error| error.to_string());
-            bail!("peer {peer} can't connect to {}: {why}", self.target.address);
+            bail!("peer {peer} can't connect to {}: {why}", door_of(&self.doors, peer).target.address);
         }
         self.drop_link(peer, 1006, listener);
         Ok(())
@@ -272,4 +279,8 @@ impl Fleet {
         self.tally.closed += 1;
         listener.closed(peer, code);
     }
+}
+
+fn door_of(doors: &[Door], peer: Peer) -> &Door {
+    doors.iter().rev().find(|door| door.first <= peer).expect("a peer is added together with its door")
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use dunlin_loadtest::{
     report::{Report, render, step_line},
-    scenario::{connect, fanout, idle, most},
+    scenario::{Moment, connect, fanout, idle, most},
 };
 
 use self::cli::{Cli, Command};
@@ -32,7 +32,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Fanout { crowd, pace } => {
             let cast = cli.cast(crowd)?;
             eprintln!("connecting {} peers", cast.peers);
-            let outcome = fanout::run(cast, pace.plan())?;
+            let outcome = fanout::run(cast, pace.plan(), tell)?;
             print(&outcome, json)?;
             return Ok(if outcome.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(3) });
         }
@@ -43,7 +43,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Idle { peers, topics, hold } => {
             eprintln!("connecting {peers} peers, then holding them");
-            print(&idle::run(cli.idle_cast(*peers, *topics)?, *hold)?, json)?;
+            print(&idle::run(cli.idle_cast(*peers, *topics)?, *hold, tell)?, json)?;
         }
         Command::Connect { count } => {
             eprintln!("connecting {count} peers twice");
@@ -51,6 +51,14 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Marks the measured time on stderr: a script that reads other processes' counters does so at these lines.
+fn tell(moment: Moment) {
+    match moment {
+        Moment::Measuring => eprintln!("measuring"),
+        Moment::Measured => eprintln!("measured"),
+    }
 }
 
 fn print(report: &impl Report, json: bool) -> Result<()> {

@@ -34,6 +34,15 @@ pub struct Server {
     pid: u32,
 }
 
+/// A process that works beside the measured server, such as its Redis.
+#[derive(Debug, Clone)]
+pub struct Beside {
+    /// What the report calls it.
+    pub name: String,
+    /// The process.
+    pub server: Server,
+}
+
 impl Server {
     /// A running process.
     pub fn new(pid: u32) -> Self {

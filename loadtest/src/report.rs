@@ -55,20 +55,26 @@ impl Report for Outcome {
                 self.intended_per_second.map_or("as fast as delivered".to_owned(), per_second),
             ),
             ("deliveries achieved", per_second(self.achieved_per_second)),
+            ("publications", per_second(self.publications_per_second)),
             ("latency p50", milliseconds(self.latency.p50_ms)),
             ("latency p99", milliseconds(self.latency.p99_ms)),
             ("latency p99.9", milliseconds(self.latency.p999_ms)),
             ("latency max", milliseconds(self.latency.max_ms)),
             ("server CPU per delivery", cpu(self.cpu)),
+            ("server CPU per publication", cpu(self.cpu_per_publication)),
             ("lost", self.lost.to_string()),
             ("duplicated", self.duplicated.to_string()),
             ("reordered", self.reordered.to_string()),
             ("stray", self.stray.to_string()),
             ("closed by the server", self.closed.to_string()),
             ("error frames", self.errors.to_string()),
+            ("publications unanswered", self.unanswered.to_string()),
+            ("publications to one node only", self.local.to_string()),
             ("longest client stall", milliseconds(self.stall_ms)),
             ("client behind its pace", milliseconds(self.behind_ms)),
         ];
+        let beside = self.beside.iter().map(|(name, each)| format!("{name}: {}", cpu(Some(*each))));
+        rows.extend(beside.map(|figure| ("CPU beside it, per delivery", figure)));
         rows.extend(self.complaint.clone().map(|complaint| ("first complaint", complaint)));
         if !self.client_kept_pace() {
             let limit = BEHIND_MAX / 1_000_000;
@@ -126,7 +132,7 @@ fn part(part: &Part) -> String {
 }
 
 fn cpu(cpu: Option<CpuPer>) -> String {
-    cpu.map_or("CPU not measured (--server-pid)".to_owned(), |cpu| {
+    cpu.map_or("none (it takes --server-pid)".to_owned(), |cpu| {
         format!("{:.3} µs ({:.3} user, {:.3} system)", cpu.total_us, cpu.user_us, cpu.system_us)
     })
 }

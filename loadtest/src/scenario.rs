@@ -18,6 +18,15 @@ pub enum Answers {
     Nothing,
 }
 
+/// How far a run is, for whoever looks at other processes at the same moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The measured time begins.
+    Measuring,
+    /// It is over; the rest may still be on its way.
+    Measured,
+}
+
 /// The topics of a run. Their names have equal length, so a payload's place in a frame is the same for all.
 #[derive(Debug, Clone)]
 pub struct Topics {

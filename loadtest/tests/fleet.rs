@@ -11,7 +11,12 @@ use dunlin_loadtest::{
     clock::{self, SECOND},
     fleet::{Fleet, Listener, Next, Peer, Rest},
     process::Server,
-    scenario::{Answers, Topics, idle, stage::Cast},
+    scenario::{
+        Answers, Topics,
+        fanout::{self, Pace, Plan},
+        idle,
+        stage::Cast,
+    },
     target::Target,
 };
 
@@ -50,9 +55,9 @@ fn serve(script: impl FnOnce(TcpListener) + Send + 'static) -> (Target, JoinHand
 /// Runs the script, and one peer against it until its connection is over.
 fn play(script: impl FnOnce(TcpListener) + Send + 'static) -> (Heard, Fleet) {
     let (target, server) = serve(script);
-    let mut fleet = Fleet::new(target, 1, Rest::Sleep).unwrap();
+    let mut fleet = Fleet::new(1, Rest::Sleep).unwrap();
     let mut heard = Heard::default();
-    fleet.add(1);
+    fleet.add(&target, 1);
     let deadline = clock::now() + 10 * SECOND;
     while heard.codes.is_empty() {
         assert!(clock::now() < deadline, "the connection never ended");
@@ -86,7 +91,9 @@ fn read_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
 
 fn cast(target: Target) -> Cast {
     Cast {
+        publishing: target.clone(),
         target,
+        beside: Vec::new(),
         server: Some(Server::new(std::process::id())),
         topics: Topics { prefix: "t".to_owned(), count: 1 },
         peers: 1,
@@ -111,6 +118,48 @@ fn a_ping_is_answered_and_a_close_is_returned() {
 }
 
 #[test]
+fn every_peer_connects_where_it_was_added() {
+    let (subscribers, first) = serve(|listener| {
+        for _ in 0..2 {
+            upgrade(&listener, OPEN);
+        }
+    });
+    let (publishers, second) = serve(|listener| drop(upgrade(&listener, &[OPEN, &[0x81, 1, b'p']].concat())));
+    let mut fleet = Fleet::new(1, Rest::Sleep).unwrap();
+    let mut heard = Heard::default();
+    fleet.add(&subscribers, 2);
+    fleet.add(&publishers, 1);
+    let deadline = clock::now() + 10 * SECOND;
+    while heard.codes.len() < 3 {
+        assert!(clock::now() < deadline, "only {} connections have ended", heard.codes.len());
+        fleet.turn(deadline, &mut heard).unwrap();
+    }
+    first.join().unwrap();
+    second.join().unwrap();
+    assert_eq!(heard.messages, [b"p"]);
+}
+
+#[test]
+fn publications_leave_as_they_are_answered_and_missing_or_local_answers_are_faults() {
+    let (target, server) = serve(|listener| {
+        let mut socket = upgrade(&listener, OPEN);
+        for answer in [r#"{"type":"ok","id":1}"#, r#"{"type":"ok","id":1,"local":true}"#] {
+            assert!(read_frame(&mut socket).1.ends_with(br#","id":1}"#));
+            let head = [0x81, answer.len() as u8];
+            socket.write_all(&[&head, answer.as_bytes()].concat()).unwrap();
+        }
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).unwrap();
+    });
+    let cast = Cast { peers: 0, publishers: 1, ..cast(target) };
+    let plan = Plan { pace: Pace::Answers(3), warmup: Duration::ZERO, duration: Duration::from_millis(200) };
+    let outcome = fanout::run(cast, plan, |_| {}).unwrap();
+    server.join().unwrap();
+    assert_eq!((outcome.publications, outcome.unanswered, outcome.local), (2, 3, 1), "{outcome:?}");
+    assert!(!outcome.is_clean() && outcome.cpu.is_none(), "{outcome:?}");
+}
+
+#[test]
 fn a_refused_upgrade_is_tried_again_and_counted() {
     let (heard, fleet) = play(|listener| {
         upgrade(&listener, LATER);
@@ -129,7 +178,7 @@ fn a_subscription_has_taken_effect_when_its_id_is_answered() {
         socket.write_all(b"\x81\x14{\"type\":\"ok\",\"id\":1}").unwrap();
         assert_eq!(socket.read(&mut [0]).unwrap(), 0, "the peer stays until the run is over");
     });
-    let report = idle::run(cast(target), Duration::ZERO).unwrap();
+    let report = idle::run(cast(target), Duration::ZERO, |_| {}).unwrap();
     server.join().unwrap();
     assert_eq!((report.peers, report.closed), (1, 0));
 }
@@ -141,7 +190,7 @@ fn an_objection_to_a_subscription_ends_the_run_with_its_text() {
         read_frame(&mut socket);
         socket.write_all(b"\x81\x1f{\"type\":\"error\",\"code\":\"limit\"}").unwrap();
     });
-    let error = idle::run(cast(target), Duration::ZERO).unwrap_err();
+    let error = idle::run(cast(target), Duration::ZERO, |_| {}).unwrap_err();
     server.join().unwrap();
     assert!(error.to_string().contains(r#""code":"limit""#), "{error}");
 }

@@ -31,6 +31,10 @@ pub(super) struct Audience {
     pub(super) stray: u64,
     pub(super) closed: u64,
     pub(super) errors: u64,
+    /// Publications that the server has answered with `ok`.
+    pub(super) answered: u64,
+    /// Those of them that reached one node only: a cluster that is none.
+    pub(super) local: u64,
     /// The first error frame or close code, for whoever must find out why.
     pub(super) complaint: Option<String>,
 }
@@ -52,6 +56,8 @@ impl Audience {
             stray: 0,
             closed: 0,
             errors: 0,
+            answered: 0,
+            local: 0,
             complaint: None,
         }
     }
@@ -75,7 +81,10 @@ impl Audience {
     /// A frame that is no measured publication: an answer, an error, or the server's own news.
     #[cold]
     fn handle_other(&mut self, peer: Peer, body: &[u8]) {
-        if super::has(body, br#""type":"ok""#) && self.answers == Answers::Ok {
+        if super::has(body, br#""type":"ok""#) && peer >= self.peers {
+            self.answered += 1;
+            self.local += u64::from(super::has(body, br#""local":true"#));
+        } else if super::has(body, br#""type":"ok""#) && self.answers == Answers::Ok {
             self.confirm(peer);
         } else if super::has(body, br#""type":"error""#) {
             self.errors += 1;
@@ -188,6 +197,14 @@ mod tests {
         audience.message(2, 20, &delivery(0, PROBE));
         assert_eq!((audience.confirmed_count, audience.delivered), (2, 0));
         assert_eq!(audience.unconfirmed(), [1]);
+    }
+
+    #[test]
+    fn an_answer_to_a_publisher_confirms_nobody_and_tells_whether_one_node_only_was_reached() {
+        let mut audience = audience();
+        audience.message(4, 20, br#"{"type":"ok","id":1}"#);
+        audience.message(4, 20, br#"{"type":"ok","id":1,"local":true}"#);
+        assert_eq!((audience.answered, audience.local, audience.confirmed_count), (2, 1, 0));
     }
 
     #[test]

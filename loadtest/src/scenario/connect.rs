@@ -95,8 +95,8 @@ struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     fn new(arrivals: &'a Arrivals, stay: Stay) -> Result<Self> {
-        let mut fleet = Fleet::new(arrivals.target.clone(), arrivals.concurrency, Rest::Sleep)?;
-        fleet.add(arrivals.count);
+        let mut fleet = Fleet::new(arrivals.concurrency, Rest::Sleep)?;
+        fleet.add(&arrivals.target, arrivals.count);
         let guests = Guests {
             stay,
             topics: arrivals.topics.clone(),

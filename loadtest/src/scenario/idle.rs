@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::{
+    Moment,
     fanout::CpuPer,
     stage::{Cast, Stage},
 };
@@ -34,16 +35,18 @@ pub struct Idle {
     pub closed: u64,
 }
 
-/// Connects the cast, measures, and holds it.
-pub fn run(cast: Cast, hold: Duration) -> Result<Idle> {
+/// Connects the cast, measures, and holds it; `told` hears when everybody is there and when it is over.
+pub fn run(cast: Cast, hold: Duration, mut told: impl FnMut(Moment)) -> Result<Idle> {
     let server = cast.server.context("idle peers are measured in the server's memory: give --server-pid")?;
     ensure!(cast.peers > 0, "there must be a peer");
     let peers = cast.peers;
     let (before_kib, cpu_before, start) = (server.memory_kib()?, server.cpu()?, clock::now());
     let mut stage = Stage::open(cast)?;
     let (after_kib, cpu_after, connected) = (server.memory_kib()?, server.cpu()?, clock::now());
+    told(Moment::Measuring);
     let until = connected + hold.as_nanos() as Nanos;
     stage.hold(until)?;
+    told(Moment::Measured);
     let held = (clock::now() - connected).max(1) as f64 / SECOND as f64;
     Ok(Idle {
         peers,

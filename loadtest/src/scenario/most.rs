@@ -65,13 +65,13 @@ const STEPS_MAX: usize = 60;
 /// Climbs until a step is bad; `told` hears of each.
 pub fn run(cast: Cast, climb: Climb, mut told: impl FnMut(&Step)) -> Result<Ascent> {
     ensure!(climb.factor > 1.0 && climb.from > 0.0, "a climb starts above 0 and goes up by a factor above 1");
-    ensure!(cast.publishers > 0, "somebody must publish");
+    ensure!(cast.publishers > 0 && cast.peers > 0, "somebody must publish, and somebody subscribe");
     let mut stage = Stage::open(cast)?;
     let mut ascent = Ascent { steps: Vec::new(), knee: None };
     let mut rate = climb.from;
     for index in 0..STEPS_MAX {
         let plan = Plan { pace: Pace::Deliveries(rate), warmup: climb.warmup, duration: climb.duration };
-        let outcome = stage.run(plan)?;
+        let outcome = stage.run(plan, |_| {})?;
         let step = Step { fault: fault_of(&outcome), outcome };
         told(&step);
         let is_good = step.fault.is_none();
@@ -108,14 +108,20 @@ mod tests {
             intended_per_second: Some(1000.0),
             achieved_per_second: 950.0,
             deliveries: 1000,
+            publications: 1000,
+            publications_per_second: 950.0,
             latency: Summary { p50_ms: 1.0, p99_ms: 99.9, p999_ms: 200.0, max_ms: 300.0 },
             cpu: None,
+            cpu_per_publication: None,
+            beside: std::collections::BTreeMap::new(),
             lost: 0,
             duplicated: 0,
             reordered: 0,
             stray: 0,
             closed: 0,
             errors: 0,
+            unanswered: 0,
+            local: 0,
             complaint: None,
             stall_ms: 0.0,
             behind_ms: 0.0,

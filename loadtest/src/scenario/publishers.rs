@@ -48,6 +48,12 @@ impl Publishers {
         Ok(topic)
     }
 
+    /// Gives every later publication an `id`, so that the server answers it.
+    pub(super) fn ask_for_answers(&mut self) {
+        self.body.pop();
+        self.body.extend_from_slice(br#","id":1}"#);
+    }
+
     /// Publishes a probe on each of the topics.
     pub(super) fn probe(&mut self, fleet: &mut Fleet, topics: &[u32]) -> Result<()> {
         for &topic in topics {

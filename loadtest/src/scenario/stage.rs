@@ -7,17 +7,21 @@ use crate::{
     clock::{self, Nanos, SECOND},
     fleet::{Fleet, Rest},
     limits,
-    process::Server,
+    process::{Beside, Server},
     target::Target,
 };
 
 /// Who takes part, and against whom.
 #[derive(Debug, Clone)]
 pub struct Cast {
-    /// The measured server's address.
+    /// The measured server's address: where the subscribers connect.
     pub target: Target,
+    /// Where the publishers connect: another node of the cluster, or the same.
+    pub publishing: Target,
     /// Its process, if its costs are wanted.
     pub server: Option<Server>,
+    /// Other processes whose CPU is wanted.
+    pub beside: Vec<Beside>,
     /// What is subscribed to.
     pub topics: Topics,
     /// Subscribers in all.
@@ -57,8 +61,9 @@ impl Stage {
         );
         ensure!(cast.publishers > 0 || cast.answers == Answers::Ok, "without answers a publisher must probe");
         limits::make_room_for(u64::from(cast.peers + cast.publishers))?;
-        let mut fleet = Fleet::new(cast.target.clone(), cast.concurrency, cast.rest)?;
-        fleet.add(cast.peers + cast.publishers);
+        let mut fleet = Fleet::new(cast.concurrency, cast.rest)?;
+        fleet.add(&cast.target, cast.peers);
+        fleet.add(&cast.publishing, cast.publishers);
         let audience = Audience::new(cast.topics.clone(), cast.peers, cast.publishers, cast.answers);
         let publishers = Publishers::new(cast.peers, cast.publishers, &cast.topics, cast.size);
         let mut stage = Self { cast, fleet, audience, publishers };
