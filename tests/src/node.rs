@@ -38,10 +38,21 @@ pub struct Node {
     pub internal: SocketAddr,
     /// The line it said it was ready with.
     pub ready: String,
+    process: Process,
+    _share: Option<Share>,
+}
+
+/// A node that has not said yet that it is ready; it ends with this value.
+pub struct Starting {
+    process: Process,
+    first: mpsc::Receiver<String>,
+}
+
+/// A process of the binary, in a directory of its own.
+struct Process {
     child: Child,
     said: Said,
     _directory: Directory,
-    _share: Option<Share>,
 }
 
 /// How a process ended.
@@ -80,29 +91,23 @@ impl Node {
         Self::begin(config, directory, Some(Share::some()?))
     }
 
+    /// Starts a node without waiting until it is ready; the caller has a share of the machine.
+    pub(crate) fn launch(config: &str) -> anyhow::Result<Starting> {
+        Starting::begin(config, Directory::new()?)
+    }
+
     fn begin(config: &str, directory: Directory, share: Option<Share>) -> anyhow::Result<Self> {
-        fs::write(directory.0.join("dunlin.toml"), config)?;
-        let mut child = command(&directory.0, &["--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0"])?
-            .spawn()
-            .context("the node's binary does not start")?;
-        let said = Said::default();
-        let stderr = child.stderr.take().context("stderr is piped")?;
-        said.keep(stderr);
-        let stdout = child.stdout.take().context("stdout is piped")?;
-        let first = first_line(stdout);
-        let Ok(ready) = first.recv_timeout(PATIENCE) else {
-            let _ = child.kill(); // It may have ended by itself.
-            let status = child.wait()?;
-            bail!("the node did not get ready: {status}\n{}", said.text());
-        };
-        let address = |key| address_in(&ready, key);
-        let (listen, internal) = (address("listen=")?, address("internal=")?);
-        Ok(Self { listen, internal, ready, child, said, _directory: directory, _share: share })
+        Ok(Self { _share: share, ..Starting::begin(config, directory)?.ready()? })
+    }
+
+    /// The name it goes by in the cluster.
+    pub fn name(&self) -> anyhow::Result<&str> {
+        word_in(&self.ready, "node=")
     }
 
     /// What it has said on stderr.
     pub fn stderr(&self) -> String {
-        self.said.text()
+        self.process.said.text()
     }
 
     /// Its metrics, now.
@@ -123,17 +128,68 @@ impl Node {
 
     /// Asks it to leave.
     pub fn terminate(&self) -> anyhow::Result<()> {
-        Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Ends it without a chance to say goodbye.
+    pub fn kill(self) -> anyhow::Result<()> {
+        self.process.signal(Signal::KILL)
+    }
+
+    /// Stops it where it is, until [`Node::thaw`].
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::CONT)
     }
 
     /// Waits for its end.
     pub async fn exit(&mut self, within: Duration) -> anyhow::Result<i32> {
-        let status = until("the node's end", within, async || Ok(self.child.try_wait()?)).await?;
+        let status = until("the node's end", within, async || Ok(self.process.child.try_wait()?)).await?;
         Ok(status.code().unwrap_or(-1))
     }
 }
 
-impl Drop for Node {
+impl Starting {
+    fn begin(config: &str, directory: Directory) -> anyhow::Result<Self> {
+        fs::write(directory.0.join("dunlin.toml"), config)?;
+        let mut child = command(&directory.0, &["--listen", "127.0.0.1:0", "--internal", "127.0.0.1:0"])?
+            .spawn()
+            .context("the node's binary does not start")?;
+        let said = Said::default();
+        said.keep(child.stderr.take().context("stderr is piped")?);
+        let first = first_line(child.stdout.take().context("stdout is piped")?);
+        Ok(Self { process: Process { child, said, _directory: directory }, first })
+    }
+
+    /// What it has said on stderr.
+    pub fn stderr(&self) -> String {
+        self.process.said.text()
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(mut self) -> anyhow::Result<Node> {
+        let Ok(ready) = self.first.recv_timeout(PATIENCE) else {
+            let _ = self.process.child.kill(); // It may have ended by itself.
+            let status = self.process.child.wait()?;
+            bail!("the node did not get ready: {status}\n{}", self.stderr());
+        };
+        let (listen, internal) =
+            (word_in(&ready, "listen=")?.parse()?, word_in(&ready, "internal=")?.parse()?);
+        Ok(Node { listen, internal, ready, process: self.process, _share: None })
+    }
+}
+
+impl Process {
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
         // Both fail only for a process that has ended and was waited for.
         let _ = self.child.kill();
@@ -211,9 +267,9 @@ fn first_line(stdout: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     first
 }
 
-fn address_in(ready: &str, key: &str) -> anyhow::Result<SocketAddr> {
+fn word_in<'a>(ready: &'a str, key: &str) -> anyhow::Result<&'a str> {
     let word = ready.split(' ').find_map(|word| word.strip_prefix(key));
-    Ok(word.with_context(|| format!("no {key} in {ready:?}"))?.parse()?)
+    word.with_context(|| format!("no {key} in {ready:?}"))
 }
 
 /// What a process says, as it says it.
@@ -238,10 +294,10 @@ impl Said {
 }
 
 /// A directory that goes when it is dropped.
-struct Directory(PathBuf);
+pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("dunlin-tests-{}-{number}", std::process::id()));

@@ -173,7 +173,7 @@ impl Peer {
     pub async fn heard_by_now(&mut self) -> anyhow::Result<Vec<Value>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let fence = format!("heard-by-now:{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        self.send(json!({ "type": "subscribe", "topic": fence })).await?;
+        self.subscribe(&fence).await?;
         let frame = json!({ "type": "publish", "topic": fence, "payload": 0, "self": true });
         self.send(frame).await?;
         let own = json!({ "topic": fence, "payload": 0 });

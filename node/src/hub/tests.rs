@@ -1,5 +1,6 @@
 //! The hub as peers see it, in a world without sockets, threads or time of its own.
 
+mod alone;
 mod frames;
 mod heartbeat;
 mod limits;

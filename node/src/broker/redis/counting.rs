@@ -9,6 +9,7 @@ use std::time::Duration;
 use dunlin_protocol::{Incarnation, Namespace};
 
 use super::channels::{BATCH, Carries, Ear, Stage};
+use super::lease::Leaving;
 use super::link::Expect;
 use super::machine::Machine;
 use super::resp::Reply;
@@ -104,7 +105,7 @@ impl Machine {
         self.flush_owed(now);
     }
 
-    fn space_indices(&self) -> Vec<usize> {
+    pub(super) fn space_indices(&self) -> Vec<usize> {
         self.spaces.iter().map(|(index, _)| index).collect()
     }
 
@@ -165,6 +166,9 @@ impl Machine {
     /// The least time between two counts of a namespace.
     fn interval(&self, index: usize) -> Duration {
         let space = &self.spaces[index];
+        if self.lease.leaving != Leaving::No {
+            return Duration::ZERO;
+        }
         if space.name.is_none() {
             return EVERYTHING_INTERVAL;
         }

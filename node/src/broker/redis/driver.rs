@@ -63,6 +63,8 @@ struct Running {
     machine: Machine,
     sockets: Option<[Socket; 2]>,
     dialing: Option<Dialing>,
+    /// Which connection is asked first, in turns: one that always has something must not hide the other.
+    work_first: bool,
     read: Box<[u8]>,
     mail: Vec<(usize, Command)>,
     levels: Vec<usize>,
@@ -123,6 +125,7 @@ impl Driver {
                 bulk,
                 sockets: None,
                 dialing: None,
+                work_first: false,
                 read: vec![0; READ_BYTES].into(),
                 mail: Vec::new(),
                 levels: Vec::new(),
@@ -140,25 +143,37 @@ impl Running {
     async fn run(mut self) {
         self.turn();
         loop {
-            let mut happened = self.next().await;
-            for _ in 0..EVENTS_MAX {
-                self.apply(happened);
-                match self.next().now_or_never() {
-                    Some(next) => happened = next,
-                    None => break,
+            let mut happened = Some(self.next().await);
+            let mut count = 0;
+            while let Some(one) = happened.take() {
+                let is_socket = !matches!(one, Happened::Mail | Happened::Due);
+                self.apply(one);
+                count += 1;
+                // What the turn looks at anyway ends the round.
+                if is_socket && count < EVENTS_MAX {
+                    happened = self.next().now_or_never();
                 }
             }
             self.turn();
+            if count == EVENTS_MAX {
+                // The runtime looks at the sockets only when nothing else is to be done.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// The only place that waits.
     async fn next(&mut self) -> Happened {
-        let Self { machine, sockets, dialing, read, exchange, .. } = self;
+        let Self { machine, sockets, dialing, read, exchange, work_first, .. } = self;
+        *work_first = !*work_first;
         let deadline = exchange.clock.instant(machine.next_timeout());
         let sockets = poll_fn(|context| {
             let Some([bus, work]) = sockets.as_mut() else { return Poll::Pending };
-            for (which, socket) in [(Which::Bus, bus), (Which::Work, work)] {
+            let mut both = [(Which::Bus, bus), (Which::Work, work)];
+            if *work_first {
+                both.reverse();
+            }
+            for (which, socket) in both {
                 let output = machine.take_output(which);
                 if socket.written < output.len() {
                     let stream = Pin::new(&mut socket.stream);
@@ -192,7 +207,10 @@ impl Running {
         match happened {
             Happened::Mail | Happened::Due => {}
             Happened::Dialed(result) => self.take_sockets(now, result),
-            Happened::Read(which, Ok(count @ 1..)) => self.machine.receive(now, which, &self.read[..count]),
+            Happened::Read(which, Ok(count @ 1..)) => {
+                self.look_at_crowded();
+                self.machine.receive(now, which, &self.read[..count]);
+            }
             Happened::Read(_, Ok(0)) => self.machine.lost(now, "redis closed the connection"),
             Happened::Wrote(which, Ok(count @ 1..)) => self.note_written(which, count),
             Happened::Read(_, Err(error)) | Happened::Wrote(_, Err(error)) => {
@@ -256,6 +274,14 @@ impl Running {
         self.act();
         self.deliver();
         self.tell(now);
+    }
+
+    /// What shards have taken out of full inboxes makes room for what is about to be read.
+    fn look_at_crowded(&mut self) {
+        if self.machine.is_crowded() {
+            let desk = self.exchange.desk();
+            self.machine.set_levels(desk.inboxes.iter().map(super::Inbox::bytes));
+        }
     }
 
     fn take_mail(&mut self) {

@@ -238,13 +238,13 @@ impl Machine {
         if !self.is_up() || self.lease.leaving != Leaving::No {
             return;
         }
-        let stale: Vec<usize> =
-            self.spaces.iter().filter(|(_, space)| space.is_stale()).map(|it| it.0).collect();
-        for index in stale {
+        // From now on nothing is put off.
+        self.lease.leaving = Leaving::Asked;
+        for index in self.space_indices() {
             self.spaces[index].write_at = now;
+            self.spaces[index].flush_at = self.spaces[index].flush_at.map(|_| now);
             self.advance_space(now, index);
         }
-        self.lease.leaving = Leaving::Asked;
         self.call_leave(now, Expect::Left, self.lease.incarnation, b"0");
     }
 

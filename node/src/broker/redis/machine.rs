@@ -190,6 +190,11 @@ impl Machine {
         }
     }
 
+    /// Whether an inbox is so full that it matters what its shard has taken out since.
+    pub fn is_crowded(&self) -> bool {
+        self.staged.iter().any(|staged| staged.level + staged.bytes > inbox::INBOX_MAX / 2)
+    }
+
     /// Takes what shards want, in order.
     pub fn submit(&mut self, now: Moment, commands: impl Iterator<Item = (usize, Command)>) {
         for (shard, command) in commands {

@@ -81,6 +81,18 @@ impl RedisMetrics {
         metrics
     }
 
+    /// Publications that a shard did not take.
+    #[cfg(test)]
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped[Dropped::Overflow as usize].get()
+    }
+
+    /// Times that a link was built again.
+    #[cfg(test)]
+    pub(super) fn reconnects(&self) -> u64 {
+        Connection::LABELS.iter().map(|link| self.reconnects.with_label_values(&[link]).get()).sum()
+    }
+
     /// A connection works.
     pub(super) fn came_up(&self, connection: Connection) {
         if self.seen[connection as usize].swap(true, Ordering::Relaxed) {

@@ -1,5 +1,6 @@
 //! The broker on a real Redis, and its machine in a world of its own.
 
+mod overflow;
 mod reported;
 pub mod server;
 mod simulation;
