@@ -138,6 +138,7 @@ impl RedisBroker {
         clock: Clock,
         metrics: Arc<RedisMetrics>,
     ) -> Result<Arc<Self>, Unreachable> {
+        metrics.begin();
         let config::Redis { url, prefix, lease } = &membership.redis;
         let user = url.username.clone().unwrap_or_else(|| "default".to_owned());
         let settings = Settings {

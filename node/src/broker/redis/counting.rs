@@ -250,7 +250,10 @@ impl Machine {
             return self.fenced(now);
         }
         let (standing, at) = match reply {
-            Reply::Error(_) => (Standing::Unregistered, now + RETRY),
+            Reply::Error(_) => {
+                self.assume_counts();
+                (Standing::Unregistered, now + RETRY)
+            }
             _ => (Standing::Registered, now),
         };
         for &(index, serial) in spaces {
@@ -282,6 +285,7 @@ impl Machine {
             }
             self.spaces[index].write_failed();
             self.spaces[index].write_at = now + RETRY;
+            self.assume_counts();
             return self.look_at(now + RETRY, index);
         };
         let news = self.spaces[index].written(sum);
@@ -351,7 +355,8 @@ impl Machine {
         self.assume_counts();
     }
 
-    /// There is no link: who knows no count takes what is here for everything.
+    /// There is no link, or Redis takes nothing: who knows no count takes what is here for everything, so that
+    /// no peer's opening waits for it.
     pub(super) fn assume_counts(&mut self) {
         for index in self.space_indices() {
             self.spaces[index].assume();

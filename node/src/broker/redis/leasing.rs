@@ -73,9 +73,9 @@ impl Machine {
             return;
         }
         let [status, epoch, rest @ ..] = reply.parts() else {
-            // Busy, loading, or the script is forgotten: the next tick tries again.
+            // Busy, loading, or the script is forgotten: the next tick tries again, and nobody waits for it.
             self.lease.renewed_at = None;
-            return;
+            return self.assume_counts();
         };
         if status.text() != Some("OK") {
             return self.fenced(now);

@@ -63,7 +63,7 @@ impl RedisMetrics {
         let dropped =
             ("dunlin_bus_dropped_total", "Publications from the bus that went to nobody.", "reason");
         let counter = |name, help| register(registry, IntCounter::new(name, help));
-        let metrics = Self {
+        Self {
             up: register(registry, GaugeVec::new(up, &["link"])),
             reconnects: register(registry, IntCounterVec::new(reconnects, &["link"])),
             seen: Default::default(),
@@ -73,12 +73,7 @@ impl RedisMetrics {
             dropped: closed_set(registry, dropped, Dropped::LABELS.into_iter()),
             fenced: counter("dunlin_fenced_total", "Times that this node lost its lease and came back."),
             reaped: counter("dunlin_reaped_total", "Dead nodes whose counts this node took away."),
-        };
-        for link in Connection::LABELS {
-            metrics.up.with_label_values(&[link]).set(0.0);
-            metrics.reconnects.with_label_values(&[link]);
         }
-        metrics
     }
 
     /// Publications that a shard did not take.
@@ -93,12 +88,22 @@ impl RedisMetrics {
         Connection::LABELS.iter().map(|link| self.reconnects.with_label_values(&[link]).get()).sum()
     }
 
+    /// There are going to be connections; a node without Redis has none to tell of.
+    pub(super) fn begin(&self) {
+        for link in Connection::LABELS {
+            self.up.with_label_values(&[link]).set(0.0);
+            self.reconnects.with_label_values(&[link]);
+        }
+    }
+
     /// A connection works.
     pub(super) fn came_up(&self, connection: Connection) {
-        if self.seen[connection as usize].swap(true, Ordering::Relaxed) {
+        let gauge = self.up.with_label_values(&[connection.label()]);
+        let was_down = gauge.get() == 0.0;
+        gauge.set(1.0);
+        if self.seen[connection as usize].swap(true, Ordering::Relaxed) && was_down {
             self.reconnects.with_label_values(&[connection.label()]).inc();
         }
-        self.up.with_label_values(&[connection.label()]).set(1.0);
     }
 
     /// A connection does not work.

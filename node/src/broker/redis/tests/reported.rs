@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dunlin_protocol::{Envelope, Payload, Recipients, Topic};
 
 use super::super::lanes::Lane;
+use super::super::script::Script;
 use super::world::{TOPICS, World, namespace};
 use crate::hub::{Moment, Reach};
 
@@ -103,6 +104,21 @@ fn a_bus_that_lags_behind_the_answers_does_not_stop_a_lane() {
     while lane.next_unseen(Some(Moment::from_millis(2000))).is_some() {}
     lane.trim();
     assert!(lane.send_next().is_some());
+}
+
+// R3
+#[test]
+fn a_newcomer_does_not_wait_for_a_redis_that_takes_nothing() {
+    for refusing in [Script::Count, Script::Registry, Script::Tick] {
+        let mut world = World::new(0, 3);
+        world.bodies[refusing as usize] = "return redis.error_reply('MISCONF no writes')".to_owned();
+        world.add_node();
+        world.pass(Duration::from_secs(2));
+        world.set_peers(0, 0, 2);
+        world.pass(Duration::from_secs(1));
+        assert!(world.nodes[0].machine.is_up(), "the links are well");
+        assert_eq!(world.nodes[0].shown(0), Some(2), "{refusing:?}");
+    }
 }
 
 // redis 0.7

@@ -191,7 +191,7 @@ fn a_frozen_node_is_gone_once_and_back_once() {
 /// Everything happens to everybody; then it stops.
 ///
 /// But for one thing that the rules can't mend: what a node wrote last that died before it could tick again in
-/// a Redis that had forgotten everything. Nobody knows of it, so it stays until its key expires.
+/// a Redis that had forgotten everything. Nobody knows of it, so it stays in the sum.
 fn chaos(seed: u64, bodies: &[String; Script::ALL.len()]) -> World {
     let mut world = World::new(0, seed);
     world.bodies.clone_from(bodies);
