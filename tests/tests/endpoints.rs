@@ -229,6 +229,7 @@ async fn several_topics_at_once_reach_each_peer_once() -> anyhow::Result<()> {
     );
     let mut here = Peer::connect(node.listen, "/rooms/all").await?;
     let mut there = Peer::connect(node.listen, "/rooms/all").await?;
+    there.ask(json!({ "type": "ping" })).await?; // It is open when it is answered.
     assert_eq!(here.ask(json!({ "type": "publish", "payload": { "to": "all" } })).await?["type"], "ok");
     while there.next().await? != json!({ "to": "all" }) {} // A broadcast has no envelope (W1); `session` may come before.
     Ok(())

@@ -284,10 +284,12 @@ async fn ten_thousand_half_open_sockets_keep_nobody_out() -> anyhow::Result<()> 
     siege.withstand("half-open sockets", (Rise::Exactly, &[]), attack).await?;
     let _held = try_join_all((0..2 * HANDSHAKES).map(|_| Raw::connect(address))).await?;
     siege.node.metric(series, |evicted| evicted >= (SOCKETS - HANDSHAKES) as u64).await?;
-    let open = siege.node.metrics().await?.value("process_open_fds") - before;
-    ensure!(
-        open <= (HANDSHAKES + 10) as u64,
-        "{open} sockets are half open, at most {HANDSHAKES} are allowed"
-    );
+    // What is evicted closes a little later than it is counted.
+    let most = before + (HANDSHAKES + 10) as u64;
+    siege
+        .node
+        .metric("process_open_fds", |open| open <= most)
+        .await
+        .context("half-open sockets are too many")?;
     siege.end().await
 }

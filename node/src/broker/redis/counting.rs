@@ -25,6 +25,11 @@ const INTERVAL_PER_PEER: Duration = Duration::from_micros(100);
 /// How long an empty namespace is remembered: a Redis that falls back to what it knew a while ago must be told
 /// again that nobody is there (redis 5.8).
 const FORGET_AFTER: Duration = Duration::from_mins(1);
+/// So many counts wait for their answer at most, so that a node that has much to say again after an outage leaves
+/// Redis time for others. What is too many is put off, one after the other.
+const UNANSWERED_MAX: usize = 512;
+const PUT_OFF: Duration = Duration::from_millis(10);
+const PUT_OFF_EACH: Duration = Duration::from_micros(20);
 /// After a failure.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 /// How long the keys of a dead node stay at most.
@@ -137,6 +142,11 @@ impl Machine {
         if self.spaces[index].write_at > now {
             return self.look_at(self.spaces[index].write_at, index);
         }
+        if self.unanswered_counts >= UNANSWERED_MAX {
+            self.put_off_at = self.put_off_at.max(now + PUT_OFF) + PUT_OFF_EACH;
+            return self.look_at(self.put_off_at, index);
+        }
+        self.unanswered_counts += 1;
         let interval = self.interval(index);
         let space = &mut self.spaces[index];
         space.write_at = now + interval;
@@ -274,6 +284,7 @@ impl Machine {
         reply: &Reply,
     ) {
         let (index, serial) = space;
+        self.unanswered_counts = self.unanswered_counts.saturating_sub(1);
         if incarnation != self.lease.incarnation
             || self.spaces.get(index).is_none_or(|it| it.serial != serial)
         {
@@ -350,6 +361,7 @@ impl Machine {
     /// The link is gone: counts keep their last value.
     pub(super) fn hold_counts(&mut self, now: Moment) {
         self.unregistered.clear();
+        self.unanswered_counts = 0;
         self.lease.hold(now);
         self.space_indices().into_iter().for_each(|index| self.spaces[index].forget_writes());
         self.assume_counts();

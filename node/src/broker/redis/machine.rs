@@ -100,6 +100,10 @@ pub struct Machine {
     /// Namespaces of dead nodes whose new sum is owed.
     pub(super) owed: BTreeMap<Moment, Vec<Option<Namespace>>>,
     pub(super) unregistered: Vec<usize>,
+    /// Counts whose answer is awaited.
+    pub(super) unanswered_counts: usize,
+    /// When the count that was put off last is to be looked at.
+    pub(super) put_off_at: Moment,
     pub(super) lease: Lease,
     pub(super) staged: Vec<Staged>,
     /// Room for a channel's name, and for an envelope.
@@ -142,6 +146,8 @@ impl Machine {
             due: BTreeSet::new(),
             owed: BTreeMap::new(),
             unregistered: Vec::new(),
+            unanswered_counts: 0,
+            put_off_at: now,
             staged: Vec::new(),
             scratch: Vec::new(),
             encoded: Vec::new(),

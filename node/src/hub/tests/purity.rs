@@ -1,9 +1,10 @@
-//! The hub knows no socket, no runtime, no clock and no chance (style 1): its files are read to make sure.
+//! The hub, and a node's side of the cluster, know no socket, no runtime, no clock and no chance (style 1):
+//! their files are read to make sure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Words that have no business in the hub.
+/// Words that have no business there.
 const FOREIGN: &[&str] = &[
     "tokio",
     "mio",
@@ -24,15 +25,21 @@ const FOREIGN: &[&str] = &[
     "await",
 ];
 
-fn hub_files() -> Vec<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let listed = fs::read_dir(source.join("hub")).expect("the hub's files are there");
+/// Files of the broker on Redis that are for bytes, threads and metrics.
+const IMPURE: &[&str] = &["driver", "bulk", "metrics", "fake"];
+
+/// The files of a directory under `src`, but for tests and those named.
+fn files_in(directory: &str, except: &[&str]) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(directory);
+    let listed = fs::read_dir(directory).expect("the files are there");
     let paths = listed.map(|entry| entry.expect("its names can be read").path());
-    let is_ours = |path: &PathBuf| {
+    let is_meant = |path: &PathBuf| {
         let name = path.file_stem().and_then(|name| name.to_str()).expect("names are text");
-        path.extension().is_some_and(|extension| extension == "rs") && !name.contains("tests")
+        path.extension().is_some_and(|extension| extension == "rs")
+            && !name.contains("tests")
+            && !except.contains(&name)
     };
-    std::iter::once(source.join("hub.rs")).chain(paths.filter(is_ours)).collect()
+    paths.filter(is_meant).collect()
 }
 
 /// The words of a line's code; a comment may say anything.
@@ -49,10 +56,11 @@ fn foreign(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_file_of_the_hub_names_what_it_must_not_know() {
-    let files = hub_files();
-    assert!(files.len() > 10, "the hub has more files than {files:?}");
-    for path in files {
+fn no_file_of_the_pure_core_names_what_it_must_not_know() {
+    let hub = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hub.rs");
+    let (hub_files, machine_files) = (files_in("hub", &[]), files_in("broker/redis", IMPURE));
+    assert!(hub_files.len() > 10 && machine_files.len() > 10, "{hub_files:?} {machine_files:?}");
+    for path in std::iter::once(hub).chain(hub_files).chain(machine_files) {
         let text = fs::read_to_string(&path).expect("it is there");
         assert_eq!(foreign(&text), Vec::<String>::new(), "in {}", path.display());
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, Payload, Recipients, Topic};
+use dunlin_protocol::{Envelope, Namespace, Payload, Recipients, Topic};
 
+use super::super::fake::Memory;
 use super::super::lanes::Lane;
 use super::super::script::Script;
 use super::world::{TOPICS, World, namespace};
-use crate::hub::{Moment, Reach};
+use crate::broker::Command;
+use crate::hub::{Moment, Reach, Tag};
 
 fn world(nodes: usize) -> World {
     let mut world = World::new(nodes, 3);
@@ -180,4 +182,30 @@ fn a_namespace_that_was_empty_for_long_is_counted_at_once() {
     world.set_peers(1, 0, 1);
     world.pass(Duration::from_millis(500));
     assert_eq!(world.nodes[0].shown(0), Some(2));
+}
+
+// redis 5.8
+#[test]
+fn a_node_with_very_many_namespaces_says_them_again_a_few_at_a_time() {
+    let mut world = world(1);
+    let now = world.now;
+    let machine = &mut world.nodes[0].machine;
+    let count = |number: u64| {
+        let name = Namespace::parse(&format!("/many/{number}")).expect("good");
+        (0, Command::Count(Tag(10 * (1_000_000 + number)), name, 1))
+    };
+    machine.submit(now, (0..5_000).map(count));
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.nodes[0].machine.status(world.now).peers.map(|peers| peers.all), Some(5_000));
+    world.restart_redis(Memory::Empty, Duration::from_millis(100), None);
+    let mut most = 0;
+    for _ in 0..1_000 {
+        world.step(Duration::from_millis(2));
+        most = most.max(world.nodes[0].machine.unanswered_counts);
+    }
+    assert!((1..=512).contains(&most), "{most}");
+    world.pass(Duration::from_secs(3));
+    let counted =
+        |number: usize| world.fake.hash(format!("sim:1:{{c|/many/{number}}}:c")).contains_key(&b"#s"[..]);
+    assert!((0..5_000).all(counted), "all are there again");
 }
