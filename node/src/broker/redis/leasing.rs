@@ -113,6 +113,9 @@ impl Machine {
 
     /// This node was declared dead: it comes back as somebody else, with all its peers (redis 5.5).
     pub(super) fn fenced(&mut self, now: Moment) {
+        if self.lease.leaving != Leaving::No {
+            return; // It is not to come back.
+        }
         self.tally.fenced += 1;
         let incarnation = Incarnation(self.chance.draw());
         self.lease.begin_again(now, incarnation);
