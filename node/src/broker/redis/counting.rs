@@ -163,14 +163,13 @@ impl Machine {
         }
         self.spaces[index].flush_at = None;
         let name = self.spaces[index].name.clone();
-        self.send_count(
-            now,
-            Expect::Flushed(name.clone()),
-            b"flush",
-            self.lease.incarnation,
-            0,
-            name.as_ref(),
-        );
+        self.flush(now, name.as_ref());
+    }
+
+    /// Asks for a sum that is owed to be told.
+    pub(super) fn flush(&mut self, now: Moment, name: Option<&Namespace>) {
+        let (expect, incarnation) = (Expect::Flushed(name.cloned()), self.lease.incarnation);
+        self.send_count(now, expect, b"flush", incarnation, 0, name);
     }
 
     /// The least time between two counts of a namespace.

@@ -78,6 +78,8 @@ struct Running {
 struct Socket {
     stream: Box<dyn Stream>,
     written: usize,
+    /// Whether what was written may be held back: TLS has a buffer of its own.
+    unflushed: bool,
 }
 
 /// What is logged about an outage: its begin, its end, and now and then that it lasts.
@@ -181,6 +183,12 @@ impl Running {
                         return Poll::Ready(Happened::Wrote(which, wrote));
                     }
                 }
+                if socket.unflushed {
+                    match Pin::new(&mut socket.stream).poll_flush(context) {
+                        Poll::Ready(Err(error)) => return Poll::Ready(Happened::Wrote(which, Err(error))),
+                        flushed => socket.unflushed = flushed.is_pending(),
+                    }
+                }
                 let mut buffer = ReadBuf::new(read);
                 if let Poll::Ready(result) = Pin::new(&mut socket.stream).poll_read(context, &mut buffer) {
                     let count = buffer.filled().len();
@@ -225,7 +233,7 @@ impl Running {
         self.dialing = None;
         match result {
             Ok(streams) => {
-                self.sockets = Some(streams.map(|stream| Socket { stream, written: 0 }));
+                self.sockets = Some(streams.map(|stream| Socket { stream, written: 0, unflushed: false }));
                 self.machine.connected(now);
             }
             Err(error) => self.machine.lost(now, &error.to_string()),
@@ -237,6 +245,7 @@ impl Running {
         let socket = if which == Which::Bus { bus } else { work };
         let output = self.machine.take_output(which);
         socket.written += count;
+        socket.unflushed = true;
         // A part that is long enough is let go, too: under load there may always be more behind it.
         let done = socket.written == output.len();
         if done || socket.written >= WRITTEN_MAX && socket.written >= output.len() / 2 {

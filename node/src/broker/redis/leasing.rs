@@ -224,14 +224,7 @@ impl Machine {
         while self.is_up() {
             let Some(entry) = self.owed.first_entry().filter(|entry| *entry.key() <= now) else { return };
             for name in entry.remove() {
-                self.send_count(
-                    now,
-                    Expect::Flushed(name.clone()),
-                    b"flush",
-                    self.lease.incarnation,
-                    0,
-                    name.as_ref(),
-                );
+                self.flush(now, name.as_ref());
             }
         }
     }
