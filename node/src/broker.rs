@@ -16,7 +16,8 @@
 //! - B-8 What waits for a shard is bounded in bytes; what exceeds the bound is refused to a publisher of this
 //!   node. What another node's publisher was promised is left out and told, once for each topic, by
 //!   [`Event::Missed`].
-//! - B-9 A shard for which something waits is woken.
+//! - B-9 A shard for which something waits is woken; the success of a publish whose ticket is
+//!   [`UNAWAITED`](crate::hub::UNAWAITED) comes with whatever it is woken for next.
 //! - B-10 The topics that are joined can be counted, each once however many shards joined it.
 
 #[cfg(test)]

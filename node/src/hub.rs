@@ -41,7 +41,7 @@ use dunlin_protocol::{Incarnation, PeerId, RequestId};
 use slab::Slab;
 
 pub use self::bucket::Bucket;
-pub use self::effect::{Effect, Interest, PeerKey, Tag};
+pub use self::effect::{Effect, Interest, PeerKey, Tag, UNAWAITED};
 pub use self::flushing::Wrote;
 pub use self::moment::Moment;
 pub use self::outbox::Write;

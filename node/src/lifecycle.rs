@@ -9,6 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use dunlin_protocol::Incarnation;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityValue, ThreadSchedulePolicy,
+    set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::sync::mpsc;
 
 pub use self::listen::BindError;
@@ -70,6 +74,7 @@ impl Node {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         listen::raise_descriptor_limit();
         refuse_huge_pages();
+        be_patient();
         let count = config.shards.count();
         let (listen, listeners) = listen::bind_shared(config.listen, count, "--listen")?;
         let internal_listener = listen::bind(config.internal, "--internal")?;
@@ -142,6 +147,21 @@ async fn join(
 fn refuse_huge_pages() {
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
         tracing::debug!(%error, "huge pages stay");
+    }
+}
+
+/// Asks the kernel not to stop a thread of this node for another one that has just become ready (`SCHED_BATCH`,
+/// `sched(7)`). Where threads share a core, a publication else wakes one after the other, each does the work
+/// of one publication, and nothing is ever served together. Threads inherit it; niceness stays as it is.
+fn be_patient() {
+    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+    let niceness = rustix::process::getpriority_process(None).unwrap_or_default();
+    let priorities = (0..=u8::MAX).filter_map(|value| ThreadPriorityValue::try_from(value).ok());
+    let mut priorities = priorities.map(ThreadPriority::Crossplatform);
+    let same = priorities.find(|priority| priority.to_posix(policy) == Ok(niceness));
+    let set = same.map(|same| set_thread_priority_and_policy(thread_native_id(), same, policy));
+    if set != Some(Ok(())) {
+        tracing::debug!(?set, "the scheduling policy stays");
     }
 }
 

@@ -146,7 +146,7 @@ impl Shard {
                 Event::Request(None) => return,
             }
             self.advance_drain();
-            let more = self.core.borrow_mut().turn(self.index, &self.common);
+            let more = self.core.borrow_mut().turn(self.index, &self.common, &self.notify);
             if self.handshakes.borrow_mut().go_on() || more {
                 // The runtime looks at the sockets before it comes back here.
                 tokio::task::yield_now().await;
@@ -189,7 +189,8 @@ impl Shard {
             }
             Request::Snapshot(answer) => {
                 let mut core = self.core.borrow_mut();
-                core.hand_over_counts(&self.common);
+                // What is not urgent may wait at the broker; what is left to do now, the next turn does.
+                core.turn(self.index, &self.common, &self.notify);
                 let snapshot = core.snapshot(self.common.metrics.named_namespaces());
                 let _ = answer.send(snapshot); // Who asked may have given up.
             }

@@ -5,6 +5,7 @@
 //! served, so what is held is what came within one round of flushing.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -45,9 +46,10 @@ pub(super) enum Piece {
         end: u32,
     },
     /// A large frame, shared with other outboxes.
-    Whole(Bytes),
+    Whole(Arc<Bytes>),
     /// What an outbox copied out of the arena.
-    Own(Vec<u8>),
+    #[expect(clippy::box_collection, reason = "a piece is 16 bytes: many wait in many outboxes")]
+    Own(Box<Vec<u8>>),
 }
 
 impl Piece {
@@ -68,7 +70,7 @@ impl Arena {
             return self.copy_in(frame);
         }
         self.shared += frame.len();
-        Piece::Whole(frame.clone())
+        Piece::Whole(Arc::new(frame.clone()))
     }
 
     /// Copies bytes in, which must be whole frames.

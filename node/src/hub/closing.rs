@@ -42,7 +42,7 @@ impl Hub {
             self.arena.let_go(held);
         }
         self.overflowed.retain(|each| *each as usize != index);
-        self.outboxes[index] = Outbox::new(Dialect::Plain);
+        self.outboxes[index] = Outbox::new(Dialect::Plain, 0);
         self.peers.remove(index);
     }
 

@@ -26,6 +26,10 @@ impl Tag {
     }
 }
 
+/// A ticket with this bit belongs to a publish whose success nobody waits to hear of: no shard need be woken for
+/// it. What goes wrong is told all the same.
+pub const UNAWAITED: u32 = 1 << 31;
+
 /// One thing to do. The driver does them in order.
 #[derive(Debug)]
 pub enum Effect {

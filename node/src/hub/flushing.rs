@@ -106,8 +106,8 @@ impl Hub {
     }
 
     fn write_out(&mut self, index: usize, write: &mut impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
-        let key = self.peers[index].key(index);
         let outbox = &mut self.outboxes[index];
+        let key = outbox.key(index);
         while !outbox.blocked {
             let Some(next) = outbox.next_write(&self.arena, &mut self.gather) else { return };
             let wrote = write(key, &next);

@@ -24,7 +24,7 @@ impl Hub {
         let peer = self.arrive(now, index, namespace, &arrival);
         let key = peer.key(index);
         self.peers.insert(Peer { variables: arrival.variables, ..peer });
-        let outbox = Outbox::new(arrival.dialect);
+        let outbox = Outbox::new(arrival.dialect, self.serial);
         if index == self.outboxes.len() {
             self.outboxes.push(outbox);
         } else {

@@ -12,6 +12,7 @@ use std::io::IoSlice;
 use smallvec::SmallVec;
 
 use super::arena::{Arena, LARGE_FRAME, Piece};
+use super::effect::PeerKey;
 use crate::publication::Dialect;
 use crate::wire;
 
@@ -19,13 +20,15 @@ use crate::wire;
 const GATHER_MAX: usize = 64 * 1024;
 /// A tail of this size takes nothing more, in bytes: a growing one is copied now and then.
 const TAIL_MAX: usize = 64 * 1024;
+/// Pieces that an outbox holds without an allocation: what a peer of a few topics hears between two flushes.
+const PIECES_INLINE: usize = 4;
 /// Slices one vectored write is given.
 const SLICES_MAX: usize = 16;
 
 /// Bytes owed to one peer, in order.
 #[derive(Debug)]
 pub struct Outbox {
-    pieces: SmallVec<[Piece; 1]>,
+    pieces: SmallVec<[Piece; PIECES_INLINE]>,
     /// Of the first piece, how much the socket has taken.
     written: usize,
     owed: usize,
@@ -37,6 +40,8 @@ pub struct Outbox {
     pub blocked: bool,
     /// While it waits for a flush: the chunk of the arena it holds.
     pub held: Option<u32>,
+    /// Its peer's serial; kept here for the same reason.
+    serial: u32,
 }
 
 /// What the next write to the socket should be.
@@ -50,9 +55,15 @@ pub enum Write<'a> {
 }
 
 impl Outbox {
-    /// An empty outbox. It allocates nothing as long as each flush finds one run of bytes.
-    pub fn new(dialect: Dialect) -> Self {
-        Self { pieces: SmallVec::new(), written: 0, owed: 0, fresh: 0, dialect, blocked: false, held: None }
+    /// An empty outbox of the peer with this serial. It allocates nothing as long as each flush finds few runs of bytes.
+    pub fn new(dialect: Dialect, serial: u32) -> Self {
+        let pieces = SmallVec::new();
+        Self { pieces, written: 0, owed: 0, fresh: 0, dialect, blocked: false, held: None, serial }
+    }
+
+    /// The key of the peer at this index, whose outbox it is.
+    pub fn key(&self, index: usize) -> PeerKey {
+        PeerKey { index: index as u32, serial: self.serial }
     }
 
     /// Bytes owed.
@@ -133,7 +144,7 @@ impl Outbox {
                     tail.extend_from_slice(arena.bytes(&piece));
                 }
                 (_, piece @ Piece::Range { .. }) => {
-                    self.pieces.push(Piece::Own(arena.bytes(&piece).to_vec()));
+                    self.pieces.push(Piece::Own(Box::new(arena.bytes(&piece).to_vec())));
                 }
                 (_, piece) => self.pieces.push(piece),
             }
@@ -152,7 +163,7 @@ impl Outbox {
         self.owed = 0;
         if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
             self.owed = rest.len();
-            self.pieces.push(Piece::Own(rest));
+            self.pieces.push(Piece::Own(Box::new(rest)));
         }
         before - self.owed
     }

@@ -26,7 +26,7 @@ fn drain(outbox: &mut Outbox, arena: &Arena, step: usize) -> Vec<u8> {
 
 #[test]
 fn frames_of_one_topic_grow_into_one_range() {
-    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain, 1));
     for byte in 0..10 {
         let piece = arena.take_in(&frame(byte, 100));
         outbox.push(&piece);
@@ -38,7 +38,7 @@ fn frames_of_one_topic_grow_into_one_range() {
 #[test]
 fn small_and_large_frames_keep_their_order_whatever_the_socket_takes() {
     for step in [1, 7, 1000, 20_000, usize::MAX] {
-        let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+        let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain, 1));
         let frames =
             [frame(1, 10), frame(2, LARGE_FRAME), frame(3, 5), frame(4, 0), frame(5, LARGE_FRAME * 3)];
         for each in &frames {
@@ -53,7 +53,7 @@ fn small_and_large_frames_keep_their_order_whatever_the_socket_takes() {
 
 #[test]
 fn what_is_left_after_a_turn_outlives_it() {
-    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain, 1));
     let frames = [frame(1, 300), frame(2, LARGE_FRAME), frame(3, 300)];
     for each in &frames {
         let piece = arena.take_in(each);
@@ -68,7 +68,7 @@ fn what_is_left_after_a_turn_outlives_it() {
 
 #[test]
 fn cutting_keeps_the_frame_under_way_whole() {
-    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain, 1));
     for byte in 0..5 {
         let piece = arena.take_in(&frame(byte, 200)); // 204 bytes each
         outbox.push(&piece);
@@ -80,7 +80,7 @@ fn cutting_keeps_the_frame_under_way_whole() {
 
 #[test]
 fn cutting_at_a_boundary_leaves_nothing() {
-    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain, 1));
     for byte in 0..3 {
         let piece = arena.take_in(&frame(byte, 10));
         outbox.push(&piece);
@@ -92,7 +92,7 @@ fn cutting_at_a_boundary_leaves_nothing() {
 
 #[test]
 fn what_a_slow_peer_is_owed_grows_in_few_pieces() {
-    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain));
+    let (mut arena, mut outbox) = (Arena::default(), Outbox::new(Dialect::Plain, 1));
     let mut expected = Vec::new();
     for round in 0..20_000_u32 {
         let small = frame(round as u8, 20);

@@ -3,7 +3,7 @@
 use dunlin_protocol::{Envelope, ErrorCode, Kind, Payload, Recipients, RequestId, ServerFrame, Topic};
 
 use super::conversation::Rated;
-use super::effect::Effect;
+use super::effect::{Effect, UNAWAITED};
 use super::moment::Moment;
 use super::refusal::Refusal;
 use super::tally::FrameType;
@@ -84,7 +84,8 @@ impl Hub {
     fn submit(&mut self, now: Moment, index: usize, submission: Submission) {
         let Submission { to, payload, echo, request } = submission;
         let peer = &self.peers[index];
-        let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request });
+        let unawaited = if request.is_none() { UNAWAITED } else { 0 };
+        let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request }) as u32 | unawaited;
         let envelope = Envelope {
             origin: Some(peer.id),
             echo,
@@ -93,12 +94,12 @@ impl Hub {
             to,
             payload,
         };
-        self.effects.push(Effect::Publish { ticket: ticket as u32, envelope });
+        self.effects.push(Effect::Publish { ticket, envelope });
     }
 
     /// The broker's answer to a publish.
     pub fn settled(&mut self, ticket: u32, outcome: Result<Reach, PublishError>) {
-        let Some(ticket) = self.tickets.try_remove(ticket as usize) else { return };
+        let Some(ticket) = self.tickets.try_remove((ticket & !UNAWAITED) as usize) else { return };
         self.tally.publications += u64::from(outcome.is_ok());
         let Some(index) = self.peer(ticket.peer) else { return };
         match outcome {

@@ -125,14 +125,13 @@ impl Connection {
             return Wrote::Blocked;
         }
         let mut context = Context::from_waker(self.waker.as_ref().unwrap_or(Waker::noop()));
-        let socket = Pin::new(&mut self.socket);
         let written = match write {
-            Write::Contiguous(bytes) => socket.poll_write(&mut context, bytes),
-            Write::Vectored(slices) => socket.poll_write_vectored(&mut context, slices),
+            Write::Contiguous(bytes) => self.socket.write(&mut context, bytes),
+            Write::Vectored(slices) => Pin::new(&mut self.socket).poll_write_vectored(&mut context, slices),
         };
         match written {
             Poll::Ready(Ok(count)) if count > 0 => {
-                self.blocked = Pin::new(&mut self.socket).poll_flush(&mut context).is_pending();
+                self.blocked = self.socket.flush(&mut context).is_pending();
                 return Wrote::Bytes(count);
             }
             Poll::Ready(_) => self.abandon(),
@@ -143,7 +142,7 @@ impl Connection {
 
     /// Tries again what the socket did not take; its task is polled when it may do so.
     fn unblock(&mut self, hub: &mut Hub, context: &mut Context<'_>) {
-        if self.blocked && Pin::new(&mut self.socket).poll_flush(context).is_ready() {
+        if self.blocked && self.socket.flush(context).is_ready() {
             self.blocked = false;
             let key = self.key;
             hub.flush_one(key, |_, write| self.write(write));

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use dunlin_protocol::{CloseCode, Namespace};
+use futures_util::FutureExt as _;
+use tokio::sync::Notify;
 
 use super::Common;
 use super::connection::{APPETITE_MAX, Connection, Reading};
@@ -53,14 +55,16 @@ impl Core {
     }
 
     /// Does what waits: deadlines, effects, the broker's events; then writes the outboxes that have waited
-    /// longest. Says whether there is more to do.
-    pub(super) fn turn(&mut self, shard: usize, common: &Common) -> bool {
+    /// longest. Says whether there is more to do. `wanted` is how turns are asked for.
+    pub(super) fn turn(&mut self, shard: usize, common: &Common, wanted: &Notify) -> bool {
         let now = common.clock.now();
         self.hub.timeout(now);
         self.hub.shed(now);
         self.carry_out(shard, common);
         let behind = !self.events.is_empty();
         if !behind {
+            // Whoever asked for a turn up to now gets it here; so does the broker, for what this very turn gave it.
+            let _ = wanted.notified().now_or_never();
             common.broker.collect(shard, &mut self.events);
         }
         self.take_in();
