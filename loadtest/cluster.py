@@ -4,12 +4,15 @@ import subprocess
 import sys
 import time
 
-from servers import LOAD_CORE, REDIS, RELEASE, TWO, Servers, Subscriber
+from kinds import REDIS, TWO
+from servers import LOAD_CORE, RELEASE, Died, Subscriber
 
 PAYLOAD_BYTES = 128
 CHANNEL = "dunlin:bench"
 # Enough on the way that the node's writer and its Redis always have work.
 RELAY_PUBLISHERS, RELAY_WINDOW = 8, 1024
+# A server that doesn't carry so few deliveries a second has no knee.
+CLIMB_LOWEST = 100
 NAN = float("nan")
 # The same figure, beside a yardstick that publishes no faster.
 SAME_PACE = "the same beside one plain connection at this pace"
@@ -18,6 +21,32 @@ SAME_PACE = "the same beside one plain connection at this pace"
 def faults(report):
     names = ("lost", "duplicated", "reordered", "stray", "closed", "errors", "unanswered", "local")
     return sum(report.get(name, 0) for name in names)
+
+
+def climbed(trial, scenario, *crowd, first):
+    """The report of a climb from `first` deliveries/s on. If that was too much already, or the server died of
+    what came, fresh servers start at a tenth of it."""
+    while True:
+        try:
+            with trial.servers() as servers:
+                report = servers.load(scenario, "--climb", *crowd, "--from", str(first), *trial.effort.climb)
+        except Died as death:
+            if first <= CLIMB_LOWEST:
+                raise
+            print(f"  from {first}/s on: {death}", file=sys.stderr)
+        else:
+            tell_climb(report)
+            if report["knee"] is not None or first <= CLIMB_LOWEST:
+                return report
+        first //= 10
+
+
+def tell_climb(report):
+    last = report["steps"][-1]
+    outcome = last["outcome"]
+    print(f"  {len(report['steps'])} steps, the last to {outcome['intended_per_second']:.0f}/s: {last['fault']}, "
+          f"p99 {outcome['latency']['p99_ms']} ms, faults {faults(outcome)}, the load "
+          f"{outcome['behind_ms']} ms behind", file=sys.stderr)
 
 
 def per_publish(spent):
@@ -29,11 +58,11 @@ def per_publish(spent):
             "bytes/PUBLISH": spent.input_bytes / count}
 
 
-def benchmark(subscribers, effort):
+def benchmark(trial, subscribers):
     """`redis-benchmark -P 32` of a `PUBLISH`, with its 50 connections, beside none or one subscriber."""
-    count, payload = 400_000 * effort.seconds, "x" * PAYLOAD_BYTES
+    count, payload = 400_000 * trial.effort.seconds, "x" * PAYLOAD_BYTES
     message = f"*3\r\n$7\r\nmessage\r\n${len(CHANNEL)}\r\n{CHANNEL}\r\n${len(payload)}\r\n{payload}\r\n"
-    with Servers(REDIS) as servers:
+    with trial.servers() as servers:
         redis = servers.redis
         subscriber = Subscriber(redis, CHANNEL) if subscribers else None
         began = redis.counters()
@@ -47,10 +76,11 @@ def benchmark(subscribers, effort):
 
 def relay_alone(subscribers):
     """Nothing but publications, as fast as a node answers them, heard by nobody or by one node."""
-    def measure(kind, effort, _earlier):
-        if kind == REDIS:
-            return benchmark(subscribers, effort)
-        with Servers(kind) as servers:
+    def measure(trial):
+        effort = trial.effort
+        if trial.kind == REDIS:
+            return benchmark(trial, subscribers)
+        with trial.servers() as servers:
             report, spent = servers.load_and_count(
                 "fanout", "--rate", "0", "--answered", "--window", str(RELAY_WINDOW), "--topics", "1", "--spin",
                 "--publishers", str(RELAY_PUBLISHERS), "--peers", str(subscribers), "--size", str(PAYLOAD_BYTES),
@@ -62,12 +92,13 @@ def relay_alone(subscribers):
 
 def relay_under_load(rate, topics):
     """Publications as part of a fan-out: ten deliveries each, on many topics, at a steady pace."""
-    def measure(kind, effort, _earlier):
+    def measure(trial):
+        effort = trial.effort
         topics_now, rate_now = effort.crowd(topics), effort.crowd(rate)
-        if kind == REDIS:
-            _, spent = round_trip(rate_now / 10, effort)
-            return benchmark(1, effort) | {SAME_PACE: per_publish(spent)["Redis CPU µs/PUBLISH"]}
-        with Servers(kind) as servers:
+        if trial.kind == REDIS:
+            _, spent = round_trip(trial, rate_now / 10)
+            return benchmark(trial, 1) | {SAME_PACE: per_publish(spent)["Redis CPU µs/PUBLISH"]}
+        with trial.servers() as servers:
             report, spent = servers.load_and_count(
                 "fanout", "--rate", str(rate_now), "--topics", str(topics_now), "--peers", str(10 * topics_now),
                 "--size", str(PAYLOAD_BYTES), "--spin", "--warmup", effort.warmup, "--duration", f"{effort.seconds}s")
@@ -79,26 +110,22 @@ def relay_under_load(rate, topics):
 
 def latency_across(topics, peers, lowest):
     """Publish → delivery at a tenth of what crosses at most, beside a bare round trip at the same rate."""
-    def measure(kind, effort, earlier):
-        if kind == REDIS:
-            rate = earlier[TWO].get("publications/s")
+    def measure(trial):
+        effort = trial.effort
+        if trial.kind == REDIS:
+            rate = trial.earlier.get(TWO, {}).get("publications/s")
             if not rate:
                 return {}
-            report, _ = round_trip(rate, effort)
+            report, _ = round_trip(trial, rate)
             return {"publications/s": rate, **figures_of(report)}
         crowd = ["--topics", str(effort.crowd(topics)), "--peers", str(effort.crowd(peers)),
                  "--size", str(PAYLOAD_BYTES), "--spin"]
-        with Servers(kind) as servers:
-            report = servers.load("most", *crowd, "--from", str(lowest), *effort.climb)
+        report = climbed(trial, "topics", *crowd, first=lowest)
         if report["knee"] is None:
-            step = report["steps"][0]
-            print(f"  {lowest} deliveries/s were already too many: {step['fault']}, p99 "
-                  f"{step['outcome']['latency']['p99_ms']} ms, the load {step['outcome']['behind_ms']} ms behind",
-                  file=sys.stderr)
             return {}
         most = report["steps"][report["knee"]]["outcome"]["achieved_per_second"]
-        with Servers(kind) as servers:
-            report = servers.load("fanout", *crowd, "--rate", str(most / 10), "--warmup", effort.warmup,
+        with trial.servers() as servers:
+            report = servers.load("topics", *crowd, "--rate", str(most / 10), "--warmup", effort.warmup,
                                   "--duration", f"{effort.seconds}s")
         return {"publications/s": most / 10 * topics / peers, **figures_of(report),
                 "M deliveries/s at most": most / 1e6}
@@ -109,21 +136,22 @@ def latency_across(topics, peers, lowest):
     return measure
 
 
-def round_trip(rate, effort):
+def round_trip(trial, rate):
     """A bare `PUBLISH` → subscriber through two plain connections: the report, and what Redis did."""
-    with Servers(REDIS) as servers:
+    with trial.servers() as servers:
         began = servers.redis.counters()
         done = subprocess.run(["taskset", "-c", LOAD_CORE, str(RELEASE / "examples/bare_redis"),
                                "--redis", f"127.0.0.1:{servers.redis.port}", "--rate", str(rate),
-                               "--size", str(PAYLOAD_BYTES), "--warmup", effort.warmup,
-                               "--duration", f"{effort.seconds}s"], stdout=subprocess.PIPE, check=True)
+                               "--size", str(PAYLOAD_BYTES), "--warmup", trial.effort.warmup,
+                               "--duration", f"{trial.effort.seconds}s"], stdout=subprocess.PIPE, check=True)
         return json.loads(done.stdout), servers.redis.counters() - began
 
 
 def idle_commands(peers, topics):
     """What Redis is asked while subscribed peers do nothing, and what the node alone asks of it."""
-    def measure(kind, effort, _earlier):
-        with Servers(kind) as servers:
+    def measure(trial):
+        effort = trial.effort
+        with trial.servers() as servers:
             without = count_idle(servers.redis, effort, "without peers")
             spent = []
             count = lambda: spent.append(count_idle(servers.redis, effort, "with peers"))

@@ -1,15 +1,13 @@
-"""Starts what is measured, fresh and pinned, and ends it again: the bare loop, nodes, Redis.
+"""Starts processes fresh and pinned, and ends them again; Redis and its counters.
 
 Servers share core 0, Redis included; the load has core 1 for itself. So the load is the same whatever
 is measured, and a most is what one core carries with all its processes on it. CPU is of each process.
 """
 import contextlib
-import json
 import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -17,28 +15,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-NODE = Path(os.environ.get("DUNLIN_BIN", RELEASE / "dunlin")).absolute()
 SERVER_CORE, LOAD_CORE = "0", "1"
 START_SECONDS, END_SECONDS, LOAD_SECONDS = 20, 40, 900
 
-# The kinds of servers: the table's columns.
-LOOP, MEMORY, ONE, TWO, REDIS = "bare loop", "Dunlin", "Dunlin + Redis", "two nodes + Redis", "bare Redis"
-PUBLISHING = "publishing node"
 
-# Limits that a load of this kind meets on purpose are off; nothing else differs from the defaults.
-CONFIG = """
-listen = "127.0.0.1:0"
-internal = "127.0.0.1:0"
-[limits]
-frames_per_second = 0
-publishes_per_second = 0
-handshakes_per_second = 0
-[[endpoint]]
-path = "/**"
-subscribe = ["*"]
-publish = ["*"]
-defaults = []
-"""
+class Failed(Exception):
+    """A measurement that can't be had: a server that did not start, a load that could not measure."""
+
+
+class Died(Failed):
+    """A server ended while it was measured."""
 
 
 @contextlib.contextmanager
@@ -51,7 +37,12 @@ def process(command, core, folder, name):
         yield child
     finally:
         child.terminate()
-        child.wait(timeout=END_SECONDS)
+        try:
+            child.wait(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            print(f"  {name} did not end within {END_SECONDS} s and was killed", file=sys.stderr)
+            child.kill()
+            child.wait()
 
 
 @dataclass
@@ -117,98 +108,37 @@ class Subscriber(threading.Thread):
                 sys.exit(f"a subscriber got {self.heard} of {count} bytes: redis hung up, or it can't keep up")
 
 
+def free_port():
+    """A port for servers that can't choose one themselves."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def last_words(folder, name):
+    """The end of what a process said on stderr."""
+    return (folder / f"{name}.log").read_text(errors="replace")[-2000:]
+
+
+def wait_for(child, name, folder, look):
+    """What `look` finds, as soon as it finds something; a server that ends before has failed."""
+    deadline = time.monotonic() + START_SECONDS
+    while not (found := look()):
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise Failed(f"{name} did not start: {last_words(folder, name)}")
+        time.sleep(0.02)
+    return found
+
+
 @contextlib.contextmanager
 def redis_server(folder):
     """A Redis on a free port, with the buffers that a cluster's bus is advised to have."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", folder, "--save", "",
                "--appendonly", "no", "--client-output-buffer-limit", "pubsub 256mb 64mb 60",
                "--logfile", folder / "redis.log"]
-    with process(command, SERVER_CORE, folder, "redis-stderr") as child:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                redis = Redis(port, child.pid)
-                break
-            except ConnectionRefusedError:
-                if child.poll() is not None or time.monotonic() > deadline:
-                    sys.exit(f"redis-server did not start:\n{(folder / 'redis.log').read_text()}")
-                time.sleep(0.02)
-        yield redis
-
-
-class Servers:
-    """The servers of a kind; they end with the `with` block, Redis last."""
-
-    def __init__(self, kind):
-        self.kind = kind
-        self.redis = None
-        self.load_arguments = []
-
-    def __enter__(self):
-        with contextlib.ExitStack() as stack:
-            self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dunlin-load-")))
-            if self.kind in (ONE, TWO, REDIS):
-                self.redis = stack.enter_context(redis_server(self.folder))
-                self.load_arguments += ["--beside", f"redis={self.redis.pid}"]
-            if self.kind == TWO:
-                url, pid = self.start(stack, PUBLISHING)
-                self.load_arguments += ["--publish-url", url, "--beside", f"{PUBLISHING}={pid}"]
-            if self.kind != REDIS:
-                self.url, self.pid = self.start(stack, "node")
-            self.stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *why):
-        return self.stack.__exit__(*why)
-
-    def start(self, stack, name):
-        """Starts the bare loop or a node: its address and process number."""
-        config = self.folder / f"{name}.toml"
-        config.write_text(CONFIG + (f'[redis]\nurl = "{self.redis.url}"\n' if self.redis else ""))
-        command = {LOOP: [RELEASE / "examples/bare_loop", "--listen", "127.0.0.1:0"]}
-        child = stack.enter_context(process(command.get(self.kind, [NODE, "--config", config]), SERVER_CORE,
-                                            self.folder, name))
-        ready = child.stdout.readline()
-        words = dict(word.split("=", 1) for word in ready.split() if "=" in word)
-        if "listen" not in words:
-            sys.exit(f"{self.kind}: {name} did not start: {ready}{(self.folder / f'{name}.log').read_text()}")
-        return f"ws://{words['listen']}/load", child.pid
-
-    def load(self, scenario, *arguments, at=None):
-        """Runs a scenario from the load's core and gives its report. `at` says what to do when the load
-        says that it begins or ends `measuring`."""
-        command = ["taskset", "-c", LOAD_CORE, str(RELEASE / "dunlin-loadtest"), scenario, "--url", self.url,
-                   "--server-pid", str(self.pid), "--json", *arguments]
-        if scenario in ("fanout", "most"):
-            command += self.load_arguments
-        if self.kind == LOOP:
-            command.append("--no-ack")
-        said = []
-        with open(self.folder / "report.json", "w+") as output:
-            load = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)
-            limit = threading.Timer(LOAD_SECONDS, load.kill)
-            limit.start()
-            for line in load.stderr:
-                said.append(line)
-                (at or {}).get(line.strip(), lambda: None)()
-            load.wait()
-            limit.cancel()
-            output.seek(0)
-            report = output.read()
-        if not report:
-            sys.exit(f"{' '.join(command)}\n{''.join(said)}")
-        report = json.loads(report)
-        if report.get("complaint") or report.get("behind_ms", 0) > 10:
-            print(f"  the load was {report['behind_ms']} ms behind; complaint: {report['complaint']}", file=sys.stderr)
-        return report
-
-    def load_and_count(self, scenario, *arguments):
-        """The report of a scenario, and what Redis did in its measured time."""
-        moments = []
-        note = lambda: moments.append(self.redis.counters())
-        report = self.load(scenario, *arguments, at={"measuring": note, "measured": note})
-        began, ended = moments
-        return report, ended - began
+    with process(command, SERVER_CORE, folder, "redis") as child:
+        def look():
+            with contextlib.suppress(ConnectionRefusedError):
+                return Redis(port, child.pid)
+        yield wait_for(child, "redis", folder, look)

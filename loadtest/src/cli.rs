@@ -1,39 +1,46 @@
 //! The command line, and what it means.
 
-use std::time::Duration;
+pub(crate) mod lives;
+mod load;
+
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use dunlin_loadtest::{
+    adapter::{Losses, Protocol},
     duration,
-    fleet::Rest,
     process::{Beside, Server},
-    scenario::{
-        Answers, Topics,
-        connect::Arrivals,
-        fanout::{Pace, Plan},
-        most::Climb,
-        stage::Cast,
-    },
+    redis::Redis,
+    scenario::{Answers, Topics, connect::Arrivals, stage::Cast},
     target::Target,
 };
 
-/// Measures a pub/sub node on this machine.
+use self::lives::{ChurnArgs, StormArgs};
+pub(crate) use self::load::{Course, Load, Shape};
+
+/// Measures a pub/sub server.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin-loadtest", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// The node, as ws://127.0.0.1:PORT/path
+    /// The server, as ws://127.0.0.1:PORT/path
     #[arg(long, global = true, default_value = "ws://127.0.0.1:8080/load")]
     url: String,
-    /// The node's process: its CPU and memory are read from /proc
+    /// The server may be another machine: ask its owner first
+    #[arg(long, global = true)]
+    allow_remote: bool,
+    /// How the server is spoken to: plain, dunlin-msgpack, raw, nats, nchan or socket-io
+    #[arg(long, global = true, value_name = "NAME", default_value = "plain", value_parser = Protocol::parse)]
+    adapter: Protocol,
+    /// The server's process: its CPU and memory are read from /proc
     #[arg(long, global = true)]
     server_pid: Option<u32>,
     /// Print JSON instead of a table
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// The node doesn't answer frames with an id: find out about subscriptions by publishing
+    /// The server doesn't answer frames with an id: find out about subscriptions by publishing
     #[arg(long, global = true)]
     no_ack: bool,
     /// Upgrades under way at a time
@@ -45,24 +52,26 @@ pub(crate) struct Cli {
     /// What topic names start with
     #[arg(long, global = true, default_value = "load")]
     prefix: String,
+    /// Drop, double or swap parts of the received deliveries, as drop=0.001,double=0.001,swap=0.001, to see
+    /// that the sequence check notices
+    #[arg(long, global = true, value_name = "FAULTS", value_parser = Losses::parse, hide_short_help = true)]
+    lossy: Option<Losses>,
+    /// Write report.json and report.html, with plots, into this directory
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// A Redis whose CPU and commands are sampled with INFO, as HOST:PORT
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    redis: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Publish at a steady pace and watch every delivery
-    Fanout {
-        #[command(flatten)]
-        crowd: Crowd,
-        #[command(flatten)]
-        pace: PaceArgs,
-    },
-    /// Raise the rate until the node no longer keeps up
-    Most {
-        #[command(flatten)]
-        crowd: Crowd,
-        #[command(flatten)]
-        climb: ClimbArgs,
-    },
+    /// Publish on one topic with 1000 peers and watch every delivery
+    Fanout(Load),
+    /// The same on 1000 topics with 10,000 peers
+    Topics(Load),
+    /// The same across a cluster: publishers at --publish-url, subscribers at --url
+    Cross(Load),
     /// Connect peers that do nothing
     Idle {
         /// Subscribers, each of one topic
@@ -81,98 +90,42 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 10_000)]
         count: u32,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Crowd {
-    /// Topics
-    #[arg(long, default_value_t = 1)]
-    topics: u32,
-    /// Subscribers in all, spread evenly over the topics
-    #[arg(long, default_value_t = 1000)]
-    peers: u32,
-    /// Publishers; each publishes round-robin over the topics
-    #[arg(long, default_value_t = 1)]
-    publishers: u32,
-    /// Where the publishers connect, if not where the subscribers do: another node of the cluster
-    #[arg(long)]
-    publish_url: Option<String>,
-    /// Another process whose CPU is reported, as NAME=PID; may be repeated
-    #[arg(long, value_name = "NAME=PID", value_parser = beside)]
-    beside: Vec<Beside>,
-    /// Bytes of a whole payload
-    #[arg(long, default_value_t = 128)]
-    size: usize,
-    /// Never sleep: the node doesn't pay for waking the client, which needs a core of its own
-    #[arg(long)]
-    spin: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PaceArgs {
-    /// Deliveries per second over all subscribers; 0 is as fast as they come back, or as answers do
-    #[arg(long, default_value_t = 30_000.0)]
-    rate: f64,
-    /// With rate 0: publications on their way at a time
-    #[arg(long, default_value_t = 64)]
-    window: u64,
-    /// With rate 0: publications carry an id and are on their way until they are answered
-    #[arg(long)]
-    answered: bool,
-    /// How long before anything is measured
-    #[arg(long, default_value = "2s", value_parser = duration::parse)]
-    warmup: Duration,
-    /// How long to measure
-    #[arg(long, default_value = "10s", value_parser = duration::parse)]
-    duration: Duration,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ClimbArgs {
-    /// Deliveries per second of the first step
-    #[arg(long, default_value_t = 50_000.0)]
-    from: f64,
-    /// What the rate is multiplied with from step to step
-    #[arg(long, default_value_t = 1.15)]
-    factor: f64,
-    /// How long each step runs before it is measured
-    #[arg(long, default_value = "1s", value_parser = duration::parse)]
-    warmup: Duration,
-    /// How long each step is measured
-    #[arg(long, default_value = "4s", value_parser = duration::parse)]
-    duration: Duration,
+    /// Keep peers connected while they leave and others take their place; see whether memory grows
+    Churn(ChurnArgs),
+    /// A node goes and all its peers come to another at once
+    Storm(StormArgs),
+    /// Carry a part of a load for a coordinator on stdin and stdout, as --agent asks for
+    #[command(hide = true)]
+    Agent,
 }
 
 impl Cli {
-    /// Who takes part in a fan-out.
-    pub(crate) fn cast(&self, crowd: &Crowd) -> Result<Cast> {
-        let publishing = crowd.publish_url.as_ref().map_or(self.target(), |url| self.target_at(url))?;
-        Ok(Cast {
-            target: self.target()?,
-            publishing,
-            server: self.server_pid.map(Server::new),
-            beside: crowd.beside.clone(),
-            topics: self.topics(crowd.topics),
-            peers: crowd.peers,
-            publishers: crowd.publishers,
-            size: crowd.size,
-            concurrency: self.concurrency,
-            answers: self.answers(),
-            rest: if crowd.spin { Rest::Spin } else { Rest::Sleep },
-        })
+    /// The Redis to sample.
+    pub(crate) fn redis(&self) -> Result<Option<Redis>> {
+        self.redis.as_deref().map(Redis::connect).transpose()
+    }
+
+    /// Who takes part in a load.
+    pub(crate) fn cast(&self, shape: Shape, load: &Load) -> Result<Cast> {
+        let cast = load.cast(shape, self.empty_cast()?);
+        match load.publish_url(shape)? {
+            Some(url) => Ok(Cast { publishing: self.target_at(url)?, ..cast }),
+            None => Ok(cast),
+        }
     }
 
     /// Who is idle. Nobody publishes, unless it takes a probe to see that a subscription is there.
     pub(crate) fn idle_cast(&self, peers: u32, topics: u32) -> Result<Cast> {
         let publishers = u32::from(self.answers() == Answers::Nothing);
-        let (publish_url, beside) = (None, Vec::new());
-        self.cast(&Crowd { topics, peers, publishers, publish_url, beside, size: 0, spin: false })
+        let topics = self.topics(topics);
+        Ok(Cast { topics, peers, publishers, size: 0, ..self.empty_cast()? })
     }
 
     /// Who connects and leaves.
     pub(crate) fn arrivals(&self, count: u32) -> Result<Arrivals> {
         Ok(Arrivals {
             target: self.target()?,
+            protocol: self.adapter,
             server: self.server_pid.map(Server::new),
             count,
             concurrency: self.concurrency,
@@ -181,12 +134,26 @@ impl Cli {
         })
     }
 
+    fn empty_cast(&self) -> Result<Cast> {
+        Ok(Cast {
+            protocol: self.adapter,
+            losses: self.lossy,
+            server: self.server_pid.map(Server::new),
+            topics: self.topics(1),
+            concurrency: self.concurrency,
+            answers: self.answers(),
+            ..Cast::new(self.target()?)
+        })
+    }
+
     fn target(&self) -> Result<Target> {
         self.target_at(&self.url)
     }
 
     fn target_at(&self, url: &str) -> Result<Target> {
-        Ok(Target { subprotocol: self.subprotocol.clone(), ..Target::parse(url)? })
+        let target = if self.allow_remote { Target::parse_anywhere(url) } else { Target::parse(url) }?;
+        let offered = self.subprotocol.as_deref().or(self.adapter.subprotocol());
+        Ok(Target { subprotocol: offered.map(str::to_owned), ..target })
     }
 
     fn topics(&self, count: u32) -> Topics {
@@ -194,18 +161,7 @@ impl Cli {
     }
 
     fn answers(&self) -> Answers {
-        if self.no_ack { Answers::Nothing } else { Answers::Ok }
-    }
-}
-
-impl PaceArgs {
-    pub(crate) fn plan(&self) -> Plan {
-        let pace = match (self.rate > 0.0, self.answered) {
-            (true, _) => Pace::Deliveries(self.rate),
-            (false, false) => Pace::Window(self.window),
-            (false, true) => Pace::Answers(self.window),
-        };
-        Plan { pace, warmup: self.warmup, duration: self.duration }
+        if self.no_ack || !self.adapter.confirms() { Answers::Nothing } else { Answers::Ok }
     }
 }
 
@@ -216,8 +172,5 @@ fn beside(text: &str) -> Result<Beside> {
     Ok(Beside { name: name.to_owned(), server: Server::new(pid) })
 }
 
-impl ClimbArgs {
-    pub(crate) fn climb(&self) -> Climb {
-        Climb { from: self.from, factor: self.factor, warmup: self.warmup, duration: self.duration }
-    }
-}
+#[cfg(test)]
+mod tests;

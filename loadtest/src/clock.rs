@@ -15,6 +15,11 @@ pub fn now() -> Nanos {
     time.tv_sec.cast_unsigned() * SECOND + time.tv_nsec.cast_unsigned()
 }
 
+/// Seconds since 1970, for the date of a record. Nothing is measured with it.
+pub fn unix_seconds() -> u64 {
+    clock_gettime(ClockId::Realtime).tv_sec.cast_unsigned()
+}
+
 /// The span as the kernel wants it for a wait.
 pub(crate) fn timespec(span: Nanos) -> Timespec {
     Timespec { tv_sec: (span / SECOND).cast_signed(), tv_nsec: (span % SECOND).cast_signed() }

@@ -4,6 +4,7 @@
 //! **Invariant:** a delivery that fits the buffer costs no allocation and no copy. Only the start of an
 //! unfinished frame is kept with its peer until the rest comes.
 
+mod comings;
 mod link;
 
 use std::{
@@ -13,26 +14,34 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use rustix::{buffer::spare_capacity, event::epoll, fd::OwnedFd, io::Errno};
+use serde::{Deserialize, Serialize};
 
+pub use self::comings::Cut;
 use self::link::{Fate, Link, Phase, Received, Wire};
 use crate::{
     clock::{self, Nanos},
-    frame,
+    frame::{self, Format},
     handshake::{self, Answer},
     target::Target,
 };
 
-/// A peer's number; peers are numbered from 0 in the order they are added and never reused.
+/// A peer's number; peers are numbered from 0 in the order they are added. One that is dialled again keeps
+/// its number.
 pub type Peer = u32;
 
 /// Who hears what the peers receive.
 pub trait Listener {
     /// A peer's upgrade is done; what is put into `outbox` is sent at once.
     fn opened(&mut self, peer: Peer, outbox: &mut Vec<u8>) -> Next;
-    /// A whole message came, read from the socket at `now`.
-    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8]) -> Next;
+    /// A whole message came, read from the socket at `now`; what is put into `outbox` is sent once all that
+    /// was read with it is handled.
+    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8], outbox: &mut Vec<u8>) -> Next;
     /// A peer's connection is over: the server's close code, 1006 without one.
     fn closed(&mut self, peer: Peer, code: u16);
+    /// A peer was not let in, and has no connection. That ends the run, unless a listener knows better.
+    fn refused(&mut self, _peer: Peer, why: String) -> Result<()> {
+        bail!(why)
+    }
 }
 
 /// What a peer does next.
@@ -45,7 +54,7 @@ pub enum Next {
 }
 
 /// What the client does while there is nothing to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rest {
     /// Sleeps until something comes. The server's `send` then also pays for waking this core.
     Sleep,
@@ -88,6 +97,14 @@ struct Door {
     request: Vec<u8>,
 }
 
+/// How dialling went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialed {
+    Well,
+    /// The listener was told of somebody.
+    Refused,
+}
+
 /// Events taken per wait: few enough that publications due meanwhile are not held up.
 const EVENTS_PER_TURN: usize = 128;
 
@@ -112,7 +129,9 @@ impl Fleet {
     /// Queues new peers for dialling a target.
     pub fn add(&mut self, target: &Target, peers: u32) {
         let first = self.links.len() as Peer;
-        self.doors.push(Door { first, target: target.clone(), request: handshake::request(target) });
+        if self.doors.last().is_none_or(|door| door.target != *target) {
+            self.doors.push(Door { first, target: target.clone(), request: handshake::request(target) });
+        }
         self.links.extend((0..peers).map(|_| Link::Queued));
         self.queue.extend(first..first + peers);
     }
@@ -127,12 +146,17 @@ impl Fleet {
         self.tally.stall = 0;
     }
 
-    /// Puts a text frame into a peer's outbox; [`Fleet::flush`] sends it.
-    pub fn push_text(&mut self, peer: Peer, body: &[u8]) -> Result<()> {
+    /// Puts a message into a peer's outbox; [`Fleet::flush`] sends it.
+    pub fn push(&mut self, peer: Peer, format: Format, body: &[u8]) -> Result<()> {
         let wire =
             self.links[peer as usize].wire().with_context(|| format!("peer {peer} was disconnected"))?;
-        frame::push_text(&mut wire.outbox, body);
+        frame::push_message(&mut wire.outbox, format, body);
         Ok(())
+    }
+
+    /// The same for text.
+    pub fn push_text(&mut self, peer: Peer, body: &[u8]) -> Result<()> {
+        self.push(peer, Format::Text, body)
     }
 
     /// Sends a peer's outbox as far as the socket takes it; the rest follows when it can.
@@ -151,8 +175,11 @@ impl Fleet {
     /// Dials who may be dialled, waits for events until `until` at the longest, and handles them.
     pub fn turn(&mut self, until: Nanos, listener: &mut impl Listener) -> Result<()> {
         let now = clock::now();
-        self.dial(now)?;
-        let until = self.later.peek().map_or(until, |Reverse((due, _))| until.min(*due));
+        let until = match self.dial(now, listener)? {
+            // Whoever was told decides what comes next, without waiting for anything else.
+            Dialed::Refused => now,
+            Dialed::Well => self.later.peek().map_or(until, |Reverse((due, _))| until.min(*due)),
+        };
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         let timeout = match self.rest {
@@ -172,7 +199,8 @@ impl Fleet {
         Ok(())
     }
 
-    fn dial(&mut self, now: Nanos) -> Result<()> {
+    fn dial(&mut self, now: Nanos, listener: &mut impl Listener) -> Result<Dialed> {
+        let mut dialed = Dialed::Well;
         while let Some(Reverse((due, peer))) = self.later.peek().copied() {
             if due > now {
                 break;
@@ -183,12 +211,20 @@ impl Fleet {
         while self.dialing < self.concurrency {
             let Some(peer) = self.queue.pop_front() else { break };
             let Door { target, request, .. } = door_of(&self.doors, peer);
-            let wire = Wire::dial(target, peer, request, &self.epoll)
-                .with_context(|| format!("peer {peer} can't connect to {}", target.address))?;
-            self.links[peer as usize] = Link::Up(wire);
-            self.dialing += 1;
+            match Wire::dial(target, peer, request, &self.epoll) {
+                Ok(wire) => {
+                    self.links[peer as usize] = Link::Up(wire);
+                    self.dialing += 1;
+                }
+                Err(error) => {
+                    let why = format!("peer {peer} can't connect to {}: {error}", target.address);
+                    self.links[peer as usize] = Link::Gone;
+                    listener.refused(peer, why)?;
+                    dialed = Dialed::Refused;
+                }
+            }
         }
-        Ok(())
+        Ok(dialed)
     }
 
     fn handle_ready(
@@ -243,7 +279,10 @@ impl Fleet {
         match handshake::answer(bytes) {
             Answer::Partial => wire.keep(bytes),
             Answer::Later(after) => self.dial_later(peer, now + after.as_nanos() as Nanos),
-            Answer::Refused(why) => bail!("the server refused peer {peer}'s upgrade: {why}"),
+            Answer::Refused(why) => {
+                let why = format!("the server refused peer {peer}'s upgrade: {why}");
+                self.refuse(peer, listener, why)?;
+            }
             Answer::Open(head) => {
                 let next = listener.opened(peer, &mut wire.outbox);
                 wire.open(next);
@@ -258,9 +297,19 @@ impl Fleet {
     /// 429: frees the place for another and comes back when told to.
     fn dial_later(&mut self, peer: Peer, due: Nanos) {
         self.links[peer as usize] = Link::Queued;
-        self.later.push(Reverse((due, peer)));
+        self.dial_at(peer, due);
         self.dialing -= 1;
         self.tally.retried += 1;
+    }
+
+    fn dial_at(&mut self, peer: Peer, due: Nanos) {
+        self.later.push(Reverse((due, peer)));
+    }
+
+    fn refuse(&mut self, peer: Peer, listener: &mut impl Listener, why: String) -> Result<()> {
+        self.links[peer as usize] = Link::Gone;
+        self.dialing -= 1;
+        listener.refused(peer, why)
     }
 
     /// A connection ended without a Close frame. Before its upgrade that ends the run.
@@ -268,7 +317,8 @@ impl Fleet {
         let dialing = self.links[peer as usize].wire().is_some_and(|wire| wire.phase == Phase::Dialing);
         if dialing {
             let why = error.map_or("closed before the upgrade".to_owned(), |error| error.to_string());
-            bail!("peer {peer} can't connect to {}: {why}", door_of(&self.doors, peer).target.address);
+            let address = door_of(&self.doors, peer).target.address;
+            return self.refuse(peer, listener, format!("peer {peer} can't connect to {address}: {why}"));
         }
         self.drop_link(peer, 1006, listener);
         Ok(())
@@ -282,5 +332,6 @@ impl Fleet {
 }
 
 fn door_of(doors: &[Door], peer: Peer) -> &Door {
-    doors.iter().rev().find(|door| door.first <= peer).expect("a peer is added together with its door")
+    let behind = doors.partition_point(|door| door.first <= peer);
+    &doors[behind.checked_sub(1).expect("a peer is added together with its door")]
 }

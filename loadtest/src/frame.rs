@@ -60,9 +60,32 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// How a message says what its bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// UTF-8.
+    Text,
+    /// Anything.
+    Binary,
+}
+
+/// Appends a masked message.
+pub fn push_message(out: &mut Vec<u8>, format: Format, body: &[u8]) {
+    let first = match format {
+        Format::Text => 0x81,
+        Format::Binary => 0x82,
+    };
+    push(out, first, body);
+}
+
 /// Appends a masked text frame.
 pub fn push_text(out: &mut Vec<u8>, body: &[u8]) {
-    push(out, 0x81, body);
+    push_message(out, Format::Text, body);
+}
+
+/// Appends a masked binary frame.
+pub fn push_binary(out: &mut Vec<u8>, body: &[u8]) {
+    push_message(out, Format::Binary, body);
 }
 
 /// Appends a masked pong with the ping's body.

@@ -16,12 +16,13 @@ pub struct Pacer {
     per_second: f64,
     taken: u64,
     behind: Nanos,
+    behind_lately: Nanos,
 }
 
 impl Pacer {
     /// A pace whose first publication is due at once.
     pub fn new(start: Nanos, per_second: f64) -> Self {
-        Self { start, per_second, taken: 0, behind: 0 }
+        Self { start, per_second, taken: 0, behind: 0, behind_lately: 0 }
     }
 
     /// When the next publication is due.
@@ -34,6 +35,7 @@ impl Pacer {
         let due = self.due();
         let behind = now.checked_sub(due)?;
         self.behind = self.behind.max(behind);
+        self.behind_lately = self.behind_lately.max(behind);
         self.taken += 1;
         Some(due)
     }
@@ -41,6 +43,16 @@ impl Pacer {
     /// The furthest the client has been behind; above [`BEHIND_MAX`] it is told.
     pub fn behind(&self) -> Nanos {
         self.behind
+    }
+
+    /// The furthest since [`Pacer::forget_lately`].
+    pub fn behind_lately(&self) -> Nanos {
+        self.behind_lately
+    }
+
+    /// An interval is over.
+    pub fn forget_lately(&mut self) {
+        self.behind_lately = 0;
     }
 }
 
@@ -67,6 +79,9 @@ mod tests {
         pacer.take(2_000_000 + 20_000_000);
         assert_eq!(pacer.behind(), 20_000_000);
         assert!(pacer.behind() > BEHIND_MAX);
+        assert_eq!(pacer.behind_lately(), 20_000_000);
+        pacer.forget_lately();
+        assert_eq!((pacer.behind_lately(), pacer.behind()), (0, 20_000_000));
     }
 
     #[test]

@@ -1,4 +1,12 @@
-//! Shows results: a table for people, JSON for everything else.
+//! Shows results: a table for people, JSON for everything else, and a page with plots.
+
+pub mod page;
+
+mod axis;
+mod html;
+mod lives;
+mod plot;
+mod svg;
 
 use std::fmt::Write;
 
@@ -8,10 +16,10 @@ use serde::Serialize;
 use crate::{
     pacer::BEHIND_MAX,
     scenario::{
+        climb::{Ascent, Step},
         connect::{Connects, Part},
         fanout::{CpuPer, Outcome},
         idle::Idle,
-        most::{Ascent, Step},
     },
 };
 

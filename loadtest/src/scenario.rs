@@ -1,18 +1,28 @@
 //! What is measured: one module per command, on a shared [`stage`].
 
+pub mod chronicle;
+pub mod churn;
+pub mod climb;
 pub mod connect;
 pub mod fanout;
+pub mod follower;
 pub mod idle;
-pub mod most;
+pub mod run;
+pub mod share;
 pub mod stage;
+pub mod storm;
 
 mod audience;
 mod publishers;
+mod tempo;
+mod voice;
+
+use serde::{Deserialize, Serialize};
 
 /// Whether the server answers a frame with `id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answers {
-    /// With `{"type":"ok"}`: a subscription has taken effect when it is there.
+    /// Yes: a subscription has taken effect when the answer is there.
     Ok,
     /// Not at all (the bare loop): publications are sent until each subscriber has seen one.
     Nothing,
@@ -28,7 +38,7 @@ pub enum Moment {
 }
 
 /// The topics of a run. Their names have equal length, so a payload's place in a frame is the same for all.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Topics {
     /// What every name starts with.
     pub prefix: String,
@@ -42,13 +52,13 @@ impl Topics {
         peer % self.count
     }
 
-    /// The subscribers of a topic.
+    /// The subscribers of a topic, of so many peers.
     pub fn audience(&self, topic: u32, peers: u32) -> u32 {
         peers / self.count + u32::from(topic < peers % self.count)
     }
 
     /// The name's fixed number of digits behind the prefix.
-    fn write_number(out: &mut [u8], topic: u32) {
+    pub(crate) fn write_number(out: &mut [u8], topic: u32) {
         let mut left = topic;
         for digit in out.iter_mut().rev() {
             *digit = b'0' + (left % 10) as u8;
@@ -56,18 +66,14 @@ impl Topics {
         }
     }
 
-    fn subscribe_frame(&self, topic: u32) -> String {
-        format!(r#"{{"type":"subscribe","topic":"{}{topic:0DIGITS$}","id":1}}"#, self.prefix)
+    /// A topic's name.
+    pub fn name(&self, topic: u32) -> String {
+        format!("{}{topic:0DIGITS$}", self.prefix)
     }
 }
 
-/// Whether a frame holds these words.
-fn has(body: &[u8], words: &[u8]) -> bool {
-    body.windows(words.len()).any(|window| window == words)
-}
-
 /// Digits of a topic's number.
-const DIGITS: usize = 7;
+pub(crate) const DIGITS: usize = 7;
 
 #[cfg(test)]
 mod tests {
@@ -85,6 +91,8 @@ mod tests {
     #[test]
     fn names_have_equal_length() {
         let topics = Topics { prefix: "t".to_owned(), count: 3 };
-        assert_eq!(topics.subscribe_frame(12), r#"{"type":"subscribe","topic":"t0000012","id":1}"#);
+        let mut digits = *b"xxxxxxx";
+        Topics::write_number(&mut digits, 12);
+        assert_eq!((topics.name(12).as_str(), &digits), ("t0000012", b"0000012"));
     }
 }

@@ -70,6 +70,17 @@ impl Ledger {
         faults
     }
 
+    /// Deliveries beyond the first so far.
+    pub fn duplicated(&self) -> u64 {
+        self.faults.duplicated
+    }
+
+    /// What is wrong so far; what is missing may still come.
+    pub fn faults(&self) -> Faults {
+        let missing = self.holes.values().flatten().map(|hole| hole.len() as u64).sum();
+        Faults { lost: missing, ..self.faults }
+    }
+
     #[cold]
     fn note_out_of_order(&mut self, stream: usize, sequence: u32) -> Verdict {
         let next = &mut self.next[stream];

@@ -1,12 +1,12 @@
 //! Latencies of a run and their summary.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::{Nanos, SECOND};
 
 /// Latencies at 1 µs or 0.1 % resolution, whichever is coarser. Recording never allocates.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Latencies {
     micros: Histogram<u64>,
 }
@@ -50,9 +50,37 @@ impl Latencies {
         }
     }
 
+    /// Adds all of the others, exactly.
+    pub fn merge(&mut self, other: &Self) {
+        self.micros.add(&other.micros).expect("all have the same bounds");
+    }
+
+    /// How many are recorded.
+    pub fn count(&self) -> u64 {
+        self.micros.len()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.micros.reset();
+    }
+}
+
+/// As pairs of microseconds and how often, which is all that a process tells another.
+impl Serialize for Latencies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let recorded = self.micros.iter_recorded();
+        serializer.collect_seq(recorded.map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Latencies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut latencies = Self::new();
+        for (micros, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            latencies.micros.saturating_record_n(micros, count);
+        }
+        Ok(latencies)
     }
 }
 
@@ -78,6 +106,24 @@ mod tests {
         near(summary.p99_ms, 990.0);
         near(summary.p999_ms, 999.0);
         near(summary.max_ms, 1000.0);
+    }
+
+    #[test]
+    fn what_several_recorded_is_what_one_would_have_recorded() {
+        let (mut one, mut several) = (Latencies::new(), Latencies::new());
+        for part in 0..3 {
+            let mut its = Latencies::new();
+            for latency in (0..3000).map(|index| (index * index * 1009 + part) * 1000) {
+                its.record(latency);
+                one.record(latency);
+            }
+            its.record(3600 * SECOND);
+            one.record(3600 * SECOND);
+            let told = serde_json::to_string(&its).unwrap();
+            several.merge(&serde_json::from_str(&told).unwrap());
+        }
+        assert_eq!((several.count(), several.summary()), (one.count(), one.summary()));
+        assert_eq!(several.micros, one.micros, "bucket by bucket");
     }
 
     #[test]

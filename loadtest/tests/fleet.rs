@@ -11,11 +11,13 @@ use dunlin_loadtest::{
     clock::{self, SECOND},
     fleet::{Fleet, Listener, Next, Peer, Rest},
     process::Server,
+    progress::Silent,
     scenario::{
-        Answers, Topics,
+        Topics,
+        chronicle::Chronicle,
         fanout::{self, Pace, Plan},
         idle,
-        stage::Cast,
+        stage::{Cast, Stage},
     },
     target::Target,
 };
@@ -35,7 +37,7 @@ impl Listener for Heard {
         Next::Stay
     }
 
-    fn message(&mut self, _peer: Peer, _now: u64, body: &[u8]) -> Next {
+    fn message(&mut self, _peer: Peer, _now: u64, body: &[u8], _outbox: &mut Vec<u8>) -> Next {
         self.messages.push(body.to_vec());
         Next::Stay
     }
@@ -91,17 +93,12 @@ fn read_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
 
 fn cast(target: Target) -> Cast {
     Cast {
-        publishing: target.clone(),
-        target,
-        beside: Vec::new(),
         server: Some(Server::new(std::process::id())),
         topics: Topics { prefix: "t".to_owned(), count: 1 },
         peers: 1,
-        publishers: 0,
         size: 0,
         concurrency: 1,
-        answers: Answers::Ok,
-        rest: Rest::Sleep,
+        ..Cast::new(target)
     }
 }
 
@@ -151,9 +148,14 @@ fn publications_leave_as_they_are_answered_and_missing_or_local_answers_are_faul
         let mut rest = Vec::new();
         socket.read_to_end(&mut rest).unwrap();
     });
-    let cast = Cast { peers: 0, publishers: 1, ..cast(target) };
+    let cast = Cast { peers: 0, publishers: 1, asks: true, ..cast(target) };
     let plan = Plan { pace: Pace::Answers(3), warmup: Duration::ZERO, duration: Duration::from_millis(200) };
-    let outcome = fanout::run(cast, plan, |_| {}).unwrap();
+    let mut silent = Silent;
+    let mut chronicle = Chronicle::new(&cast, SECOND, &mut silent);
+    let mut stage = Stage::open(cast, &mut chronicle).unwrap();
+    let outcome = fanout::run(&mut stage, plan, &mut chronicle).unwrap();
+    // The server reads until its peer hangs up.
+    drop(stage);
     server.join().unwrap();
     assert_eq!((outcome.publications, outcome.unanswered, outcome.local), (2, 3, 1), "{outcome:?}");
     assert!(!outcome.is_clean() && outcome.cpu.is_none(), "{outcome:?}");
@@ -178,7 +180,7 @@ fn a_subscription_has_taken_effect_when_its_id_is_answered() {
         socket.write_all(b"\x81\x14{\"type\":\"ok\",\"id\":1}").unwrap();
         assert_eq!(socket.read(&mut [0]).unwrap(), 0, "the peer stays until the run is over");
     });
-    let report = idle::run(cast(target), Duration::ZERO, |_| {}).unwrap();
+    let report = idle::run(cast(target), Duration::ZERO, None, &mut Silent).unwrap().0;
     server.join().unwrap();
     assert_eq!((report.peers, report.closed), (1, 0));
 }
@@ -190,7 +192,7 @@ fn an_objection_to_a_subscription_ends_the_run_with_its_text() {
         read_frame(&mut socket);
         socket.write_all(b"\x81\x1f{\"type\":\"error\",\"code\":\"limit\"}").unwrap();
     });
-    let error = idle::run(cast(target), Duration::ZERO, |_| {}).unwrap_err();
+    let error = idle::run(cast(target), Duration::ZERO, None, &mut Silent).unwrap_err();
     server.join().unwrap();
     assert!(error.to_string().contains(r#""code":"limit""#), "{error}");
 }

@@ -1,5 +1,7 @@
 //! One peer's socket and the bytes on their way through it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use rustix::{
     event::epoll,
@@ -8,7 +10,7 @@ use rustix::{
     net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt},
 };
 
-use super::{Listener, Next, Peer};
+use super::{Cut, Listener, Next, Peer};
 use crate::{
     clock::Nanos,
     frame::{self, Frames, Kind},
@@ -115,6 +117,27 @@ impl Wire {
         }
     }
 
+    pub(super) fn is_dialing(&self) -> bool {
+        self.phase == Phase::Dialing
+    }
+
+    /// Prepares the socket for ending without a goodbye; dropping it does so.
+    pub(super) fn cut(&self, cut: Cut) -> io::Result<()> {
+        match cut {
+            Cut::Reset => sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO)),
+            Cut::HalfFrame => {
+                let mut whole = Vec::new();
+                frame::push_text(&mut whole, br#"{"type":"publish","topic":"unfinished""#);
+                let half = &whole[..whole.len() / 2];
+                match net::send(&self.socket, half, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    // A socket that takes nothing more, or is gone already, ends all the same.
+                    Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+
     /// Sends what the socket takes and asks to be woken for the rest. A connection that is already reset
     /// shows at its next read.
     pub(super) fn flush(&mut self, epoll: &OwnedFd, peer: Peer) -> io::Result<()> {
@@ -176,8 +199,12 @@ impl Wire {
         let mut frames = Frames::new(bytes);
         while let Some(frame) = frames.next_frame()? {
             match frame.kind {
-                Kind::Message if listener.message(peer, now, frame.body) == Next::Leave => self.leave(),
-                Kind::Message | Kind::Pong => {}
+                Kind::Message => {
+                    if listener.message(peer, now, frame.body, &mut self.outbox) == Next::Leave {
+                        self.leave();
+                    }
+                }
+                Kind::Pong => {}
                 Kind::Ping => frame::push_pong(&mut self.outbox, frame.body),
                 Kind::Close => return Ok(self.end(frame::close_code(frame.body))),
             }

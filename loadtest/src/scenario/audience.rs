@@ -1,37 +1,49 @@
-//! The subscribers' side of a run: subscribes each peer and judges every delivery.
+//! The subscribers' side of a run: hears every peer and judges every delivery.
 
 use std::ops::Range;
 
-use super::{Answers, Topics};
+use super::Answers;
 use crate::{
+    adapter::{Adapter, Heard},
     clock::Nanos,
     fleet::{Listener, Next, Peer},
-    frame,
-    sequence::Ledger,
-    stamp::{Finder, PROBE},
+    roll::Roll,
+    sequence::{Faults, Ledger},
+    stamp::{PROBE, Stamp},
     statistics::Latencies,
 };
 
-/// Hears all subscribers. Peers below `peers` subscribe, those above are publishers.
+/// Hears all peers, subscribers and publishers.
 #[derive(Debug)]
 pub(super) struct Audience {
-    topics: Topics,
-    peers: u32,
-    publishers: u32,
+    roll: Roll,
+    adapter: Adapter,
+    /// Whether publishers may publish only once the server has received them.
+    receives_publishers: bool,
+    pub(super) judge: Judge,
+}
+
+/// What all that was heard comes to.
+#[derive(Debug)]
+pub(super) struct Judge {
     answers: Answers,
     confirmed: Vec<bool>,
-    finder: Finder,
     pub(super) confirmed_count: u32,
     pub(super) ledger: Ledger,
+    /// Of this interval.
     pub(super) latencies: Latencies,
+    /// Of the intervals before.
+    pub(super) total: Latencies,
     /// Publications meant to leave within count for the latencies.
-    pub(super) measured: Range<Nanos>,
+    measured: Range<Nanos>,
+    /// How far this process' clock is ahead of the publishers'.
+    pub(super) skew: i64,
     pub(super) delivered: u64,
     /// Deliveries on a topic the peer hadn't subscribed to.
     pub(super) stray: u64,
     pub(super) closed: u64,
     pub(super) errors: u64,
-    /// Publications that the server has answered with `ok`.
+    /// Publications that the server has accepted.
     pub(super) answered: u64,
     /// Those of them that reached one node only: a cluster that is none.
     pub(super) local: u64,
@@ -40,18 +52,77 @@ pub(super) struct Audience {
 }
 
 impl Audience {
-    pub(super) fn new(topics: Topics, peers: u32, publishers: u32, answers: Answers) -> Self {
+    /// An audience of subscribers and so many publishers' connections.
+    pub(super) fn new(
+        roll: Roll,
+        lines: u32,
+        answers: Answers,
+        adapter: Adapter,
+        receives_publishers: bool,
+    ) -> Self {
+        let judge = Judge::new(&roll, lines, answers);
+        Self { roll, adapter, receives_publishers, judge }
+    }
+
+    #[cold]
+    fn hear(&mut self, peer: Peer, now: Nanos, body: &[u8], outbox: &mut Vec<u8>) {
+        let Self { roll, adapter, judge, .. } = self;
+        adapter.hear(roll, peer, body, outbox, &mut |heard| match heard {
+            Heard::Delivery(stamp) => judge.deliver(roll, peer, now, stamp),
+            other => judge.hear_other(roll, peer, other),
+        });
+    }
+
+    /// Whether every publisher may publish.
+    pub(super) fn publishers_are_received(&self) -> bool {
+        self.judge.confirmed[self.roll.peers as usize..].iter().all(|confirmed| *confirmed)
+    }
+
+    /// The topics on which somebody's subscription isn't known to have taken effect.
+    pub(super) fn unconfirmed(&self) -> Vec<u32> {
+        let peers = (0..self.roll.peers).filter(|&peer| !self.judge.confirmed[peer as usize]);
+        let mut topics: Vec<u32> = peers.map(|peer| self.roll.topic_of(peer)).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+}
+
+impl Listener for Audience {
+    fn opened(&mut self, peer: Peer, outbox: &mut Vec<u8>) -> Next {
+        self.adapter.open(&self.roll, peer, outbox);
+        if self.roll.publishes(peer) && !self.receives_publishers {
+            self.judge.confirm(peer);
+        }
+        Next::Stay
+    }
+
+    #[inline]
+    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8], outbox: &mut Vec<u8>) -> Next {
+        match self.adapter.delivery(body) {
+            Some(stamp) => self.judge.deliver(&self.roll, peer, now, stamp),
+            None => self.hear(peer, now, body, outbox),
+        }
+        Next::Stay
+    }
+
+    fn closed(&mut self, peer: Peer, code: u16) {
+        self.judge.closed += 1;
+        self.judge.complaint.get_or_insert_with(|| format!("peer {peer} was closed with {code}"));
+    }
+}
+
+impl Judge {
+    fn new(roll: &Roll, lines: u32, answers: Answers) -> Self {
         Self {
-            topics,
-            peers,
-            publishers,
             answers,
-            confirmed: vec![false; peers as usize],
-            finder: Finder::default(),
+            confirmed: vec![false; (roll.peers + lines) as usize],
             confirmed_count: 0,
-            ledger: Ledger::new(peers as usize * publishers as usize),
+            ledger: Ledger::new(roll.peers as usize * roll.publishers as usize),
             latencies: Latencies::new(),
+            total: Latencies::new(),
             measured: 0..0,
+            skew: 0,
             delivered: 0,
             stray: 0,
             closed: 0,
@@ -62,13 +133,23 @@ impl Audience {
         }
     }
 
-    /// The topics on which somebody's subscription isn't known to have taken effect.
-    pub(super) fn unconfirmed(&self) -> Vec<u32> {
-        let peers = (0..self.peers).filter(|&peer| !self.confirmed[peer as usize]);
-        let mut topics: Vec<u32> = peers.map(|peer| self.topics.of(peer)).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        topics
+    /// Forgets all latencies; from now on those of publications meant for this time count.
+    pub(super) fn measure(&mut self, measured: Range<Nanos>) {
+        self.measured = measured;
+        self.latencies.clear();
+        self.total.clear();
+    }
+
+    /// Ends an interval.
+    pub(super) fn turn_over(&mut self) {
+        self.total.merge(&self.latencies);
+        self.latencies.clear();
+    }
+
+    /// Whatever is wrong in this run so far.
+    pub(super) fn faults(&self) -> u64 {
+        let Faults { lost, duplicated, reordered } = self.ledger.faults();
+        lost + duplicated + reordered + self.stray + self.closed + self.errors
     }
 
     fn confirm(&mut self, peer: Peer) {
@@ -78,66 +159,57 @@ impl Audience {
         }
     }
 
-    /// A frame that is no measured publication: an answer, an error, or the server's own news.
-    #[cold]
-    fn handle_other(&mut self, peer: Peer, body: &[u8]) {
-        if super::has(body, br#""type":"ok""#) && peer >= self.peers {
-            self.answered += 1;
-            self.local += u64::from(super::has(body, br#""local":true"#));
-        } else if super::has(body, br#""type":"ok""#) && self.answers == Answers::Ok {
-            self.confirm(peer);
-        } else if super::has(body, br#""type":"error""#) {
-            self.errors += 1;
-            self.complaint.get_or_insert_with(|| String::from_utf8_lossy(body).into_owned());
-        }
-    }
-}
-
-impl Listener for Audience {
-    fn opened(&mut self, peer: Peer, outbox: &mut Vec<u8>) -> Next {
-        if peer < self.peers {
-            frame::push_text(outbox, self.topics.subscribe_frame(self.topics.of(peer)).as_bytes());
-        }
-        Next::Stay
-    }
-
     #[inline]
-    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8]) -> Next {
-        let Some(stamp) = self.finder.find(body) else {
-            self.handle_other(peer, body);
-            return Next::Stay;
-        };
+    fn deliver(&mut self, roll: &Roll, peer: Peer, now: Nanos, stamp: Stamp) {
         if stamp.publisher == PROBE {
             self.confirm(peer);
-        } else if peer >= self.peers
-            || stamp.topic != self.topics.of(peer)
-            || stamp.publisher >= self.publishers
+        } else if roll.publishes(peer)
+            || stamp.topic != roll.topic_of(peer)
+            || stamp.publisher >= roll.publishers
         {
-            self.stray += 1;
+            self.stray += u64::from(!roll.overhears(peer));
         } else {
             self.delivered += 1;
-            let stream = peer as usize * self.publishers as usize + stamp.publisher as usize;
+            let stream = peer as usize * roll.publishers as usize + stamp.publisher as usize;
             self.ledger.note(stream, stamp.sequence);
-            if self.measured.contains(&stamp.intended) {
-                self.latencies.record(now.saturating_sub(stamp.intended));
+            let intended = stamp.intended.wrapping_add_signed(self.skew);
+            if self.measured.contains(&intended) {
+                self.latencies.record(now.saturating_sub(intended));
             }
         }
-        Next::Stay
     }
 
-    fn closed(&mut self, peer: Peer, code: u16) {
-        self.closed += 1;
-        self.complaint.get_or_insert_with(|| format!("peer {peer} was closed with {code}"));
+    fn hear_other(&mut self, roll: &Roll, peer: Peer, heard: Heard<'_>) {
+        match heard {
+            Heard::Ready if roll.publishes(peer) || self.answers == Answers::Ok => self.confirm(peer),
+            Heard::Delivery(_) | Heard::Ready => {}
+            Heard::Answer { local } => {
+                self.answered += 1;
+                self.local += u64::from(local);
+            }
+            Heard::Objection(words) => {
+                self.errors += 1;
+                self.complaint.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stamp::{Stamp, blank_payload};
+    use crate::{adapter::Protocol, roll::Binding, scenario::Topics, stamp::blank_payload};
 
     fn audience() -> Audience {
-        Audience::new(Topics { prefix: "t".to_owned(), count: 2 }, 4, 1, Answers::Nothing)
+        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let roll = Roll { topics, first: 0, peers: 4, publishers: 1, binding: Binding::Free };
+        Audience::new(roll, 1, Answers::Nothing, Adapter::new(Protocol::Plain, None), false)
+    }
+
+    fn hear(audience: &mut Audience, peer: Peer, now: Nanos, body: &[u8]) {
+        let mut outbox = Vec::new();
+        audience.message(peer, now, body, &mut outbox);
+        assert_eq!(outbox, b"");
     }
 
     fn delivery(topic: u32, publisher: u32) -> Vec<u8> {
@@ -154,9 +226,9 @@ mod tests {
     fn faults_of(sequences: &[u32]) -> (u64, u64, u64) {
         let mut audience = audience();
         for &sequence in sequences {
-            audience.message(0, 20, &numbered(0, 0, sequence));
+            hear(&mut audience, 0, 20, &numbered(0, 0, sequence));
         }
-        let faults = audience.ledger.settle(|stream| if stream == 0 { 3 } else { 0 });
+        let faults = audience.judge.ledger.settle(|stream| if stream == 0 { 3 } else { 0 });
         (faults.lost, faults.duplicated, faults.reordered)
     }
 
@@ -171,49 +243,73 @@ mod tests {
     #[test]
     fn only_publications_meant_for_the_measured_time_count_for_latency() {
         let mut audience = audience();
-        audience.measured = 11..20;
-        audience.message(0, 5_000_010, &delivery(0, 0));
-        assert!(audience.latencies.summary().max_ms < 1.0);
-        audience.measured = 10..20;
-        audience.message(0, 5_000_010, &numbered(0, 0, 1));
-        assert!(audience.latencies.summary().max_ms >= 5.0);
+        audience.judge.measure(11..20);
+        hear(&mut audience, 0, 5_000_010, &delivery(0, 0));
+        assert_eq!(audience.judge.latencies.count(), 0);
+        audience.judge.measure(10..20);
+        hear(&mut audience, 0, 5_000_010, &numbered(0, 0, 1));
+        assert!(audience.judge.latencies.summary().max_ms >= 5.0);
+    }
+
+    #[test]
+    fn a_clock_ahead_of_the_publishers_is_set_right() {
+        let mut audience = audience();
+        audience.judge.measure(1_000_010..1_000_020);
+        audience.judge.skew = 1_000_000;
+        hear(&mut audience, 0, 3_000_010, &delivery(0, 0));
+        assert_eq!(audience.judge.latencies.count(), 1);
+        assert!((audience.judge.latencies.summary().max_ms - 2.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn latencies_of_all_intervals_add_up() {
+        let mut audience = audience();
+        audience.judge.measure(0..100);
+        hear(&mut audience, 0, 5_000_010, &delivery(0, 0));
+        audience.judge.turn_over();
+        assert_eq!(audience.judge.latencies.count(), 0);
+        hear(&mut audience, 0, 1_000_010, &numbered(0, 0, 1));
+        audience.judge.turn_over();
+        assert_eq!(audience.judge.total.count(), 2);
     }
 
     #[test]
     fn a_delivery_on_a_foreign_topic_is_stray() {
         let mut audience = audience();
-        audience.message(1, 20, &delivery(1, 0));
-        assert_eq!((audience.delivered, audience.stray), (1, 0));
-        audience.message(1, 20, &delivery(0, 0));
-        audience.message(4, 20, &delivery(0, 0));
-        assert_eq!((audience.delivered, audience.stray), (1, 2));
+        hear(&mut audience, 1, 20, &delivery(1, 0));
+        assert_eq!((audience.judge.delivered, audience.judge.stray), (1, 0));
+        hear(&mut audience, 1, 20, &delivery(0, 0));
+        hear(&mut audience, 4, 20, &delivery(0, 0));
+        assert_eq!((audience.judge.delivered, audience.judge.stray), (1, 2));
     }
 
     #[test]
     fn a_probe_confirms_and_is_not_measured() {
         let mut audience = audience();
         assert_eq!(audience.unconfirmed(), [0, 1]);
-        audience.message(0, 20, &delivery(0, PROBE));
-        audience.message(2, 20, &delivery(0, PROBE));
-        assert_eq!((audience.confirmed_count, audience.delivered), (2, 0));
+        hear(&mut audience, 0, 20, &delivery(0, PROBE));
+        hear(&mut audience, 2, 20, &delivery(0, PROBE));
+        assert_eq!((audience.judge.confirmed_count, audience.judge.delivered), (2, 0));
         assert_eq!(audience.unconfirmed(), [1]);
     }
 
     #[test]
     fn an_answer_to_a_publisher_confirms_nobody_and_tells_whether_one_node_only_was_reached() {
         let mut audience = audience();
-        audience.message(4, 20, br#"{"type":"ok","id":1}"#);
-        audience.message(4, 20, br#"{"type":"ok","id":1,"local":true}"#);
-        assert_eq!((audience.answered, audience.local, audience.confirmed_count), (2, 1, 0));
+        hear(&mut audience, 4, 20, br#"{"type":"ok","id":1}"#);
+        hear(&mut audience, 4, 20, br#"{"type":"ok","id":1,"local":true}"#);
+        let judge = &audience.judge;
+        assert_eq!((judge.answered, judge.local, judge.confirmed_count), (2, 1, 0));
     }
 
     #[test]
     fn the_first_error_is_kept() {
         let mut audience = audience();
-        audience.message(0, 20, br#"{"type":"error","code":"rate"}"#);
-        audience.message(0, 20, br#"{"type":"error","code":"limit"}"#);
+        hear(&mut audience, 0, 20, br#"{"type":"error","code":"rate"}"#);
+        hear(&mut audience, 0, 20, br#"{"type":"error","code":"limit"}"#);
+        let judge = &audience.judge;
         assert_eq!(
-            (audience.errors, audience.complaint.as_deref()),
+            (judge.errors, judge.complaint.as_deref()),
             (2, Some(r#"{"type":"error","code":"rate"}"#))
         );
     }

@@ -3,12 +3,17 @@
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
-use super::{Answers, Topics, fanout::CpuPer, has, stage::Patience};
+use super::{Answers, Topics, fanout::CpuPer, stage::Patience};
 use crate::{
+    adapter::{Adapter, Heard, Protocol},
     clock::{self, Nanos, SECOND},
     fleet::{Fleet, Listener, Next, Peer, Rest},
-    frame, limits,
+    limits,
     process::Server,
+    progress::{Progress, glance},
+    record::{Figure, Record},
+    roll::Roll,
+    sampler::{Counts, Sampler},
     target::Target,
 };
 
@@ -17,6 +22,8 @@ use crate::{
 pub struct Arrivals {
     /// The measured server's address.
     pub target: Target,
+    /// How it is spoken to.
+    pub protocol: Protocol,
     /// Its process, if its costs are wanted.
     pub server: Option<Server>,
     /// How many connect in each part.
@@ -56,25 +63,82 @@ pub struct Part {
 }
 
 /// Measures both parts.
-pub fn run(arrivals: &Arrivals) -> Result<Connects> {
+pub fn run(arrivals: &Arrivals, progress: &mut dyn Progress) -> Result<(Connects, Record)> {
     ensure!(arrivals.count > 0 && arrivals.concurrency > 0, "there must be a connection");
     limits::make_room_for(arrivals.count.into())?;
+    let record = Record::begin("connect", format!("{} peers come and leave, twice", arrivals.count));
+    let mut watch = Watch::new(arrivals, progress);
     let mut visit = Visit::new(arrivals, Stay::Held)?;
-    let connect = visit.part(|visit| visit.until(|visit| visit.fleet.tally().opened))?;
+    watch.begin("connecting");
+    let connect = visit.part(|visit| visit.until(&mut watch, |visit| visit.fleet.tally().opened))?;
+    watch.begin("closing");
     let close = visit.part(|visit| {
         (0..visit.arrivals.count).try_for_each(|peer| visit.fleet.leave(peer))?;
-        visit.until(|visit| visit.fleet.tally().closed)
+        visit.until(&mut watch, |visit| visit.fleet.tally().closed)
     })?;
+    watch.begin("cycling");
     let mut cycles = Visit::new(arrivals, Stay::Subscribes)?;
-    let cycle = cycles.part(|visit| visit.until(|visit| visit.fleet.tally().closed))?;
-    Ok(Connects {
+    let cycle = cycles.part(|visit| visit.until(&mut watch, |visit| visit.fleet.tally().closed))?;
+    let record = record.with_samples(watch.sampler);
+    let connects = Connects {
         count: arrivals.count,
         connect,
         close,
         cycle,
         retried: visit.fleet.tally().retried + cycles.fleet.tally().retried,
         abrupt: visit.guests.abrupt + cycles.guests.abrupt,
-    })
+    };
+    let figures = connects.figures();
+    Ok((connects, Record { figures, ..record }))
+}
+
+impl Connects {
+    fn figures(&self) -> Vec<Figure> {
+        let parts = [("connect", &self.connect), ("close", &self.close), ("cycle", &self.cycle)];
+        let parts = parts.into_iter().flat_map(|(name, part)| {
+            let cpu = part.cpu.map(|cpu| cpu.total_us);
+            [
+                Figure::new(name, part.per_second, "/s"),
+                Figure::new(format!("server CPU per {name}"), cpu, "µs"),
+            ]
+        });
+        let counts = [
+            Figure::new("connections", f64::from(self.count), ""),
+            Figure::new("retried after 429", f64::from(self.retried), ""),
+            Figure::new("ended without a Close frame", f64::from(self.abrupt), ""),
+        ];
+        parts.chain(counts).collect()
+    }
+}
+
+/// Samples all parts in a row and says how far each is.
+struct Watch<'a> {
+    sampler: Sampler,
+    progress: &'a mut dyn Progress,
+    count: u32,
+}
+
+impl<'a> Watch<'a> {
+    fn new(arrivals: &Arrivals, progress: &'a mut dyn Progress) -> Self {
+        // A part takes seconds.
+        let sampler = Sampler::new(clock::now(), SECOND / 4, arrivals.server, Vec::new());
+        Self { sampler, progress, count: arrivals.count }
+    }
+
+    fn begin(&mut self, part: &str) {
+        self.sampler.mark(clock::now(), part);
+        self.progress.phase(part, Some(self.count.into()));
+    }
+
+    fn look(&mut self, now: Nanos, done: u32, fleet: &Fleet) -> Result<()> {
+        if now >= self.sampler.due() {
+            let peers = fleet.tally().opened - fleet.tally().closed;
+            self.sampler.take(now, Counts { peers, ..Counts::default() }, None)?;
+            let seen = self.sampler.samples().last().map(glance).unwrap_or_default();
+            self.progress.at(done.into(), &seen);
+        }
+        Ok(())
+    }
 }
 
 /// How long a guest stays.
@@ -96,10 +160,17 @@ struct Visit<'a> {
 impl<'a> Visit<'a> {
     fn new(arrivals: &'a Arrivals, stay: Stay) -> Result<Self> {
         let mut fleet = Fleet::new(arrivals.concurrency, Rest::Sleep)?;
-        fleet.add(&arrivals.target, arrivals.count);
+        let (target, protocol) = (&arrivals.target, arrivals.protocol);
+        let topics = arrivals.topics.clone();
+        let roll =
+            Roll { topics, first: 0, peers: arrivals.count, publishers: 0, binding: protocol.binding() };
+        for peer in 0..arrivals.count {
+            fleet.add(&target.at(protocol.path(&target.path, &roll, peer)), 1);
+        }
         let guests = Guests {
             stay,
-            topics: arrivals.topics.clone(),
+            roll,
+            adapter: Adapter::new(protocol, None),
             answers: arrivals.answers,
             abrupt: 0,
             complaint: None,
@@ -121,7 +192,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Turns until all guests are counted.
-    fn until(&mut self, counted: impl Fn(&Self) -> u32) -> Result<()> {
+    fn until(&mut self, watch: &mut Watch<'_>, counted: impl Fn(&Self) -> u32) -> Result<()> {
         let mut patience = Patience::new(clock::now());
         while counted(self) < self.arrivals.count {
             let now = clock::now();
@@ -132,6 +203,7 @@ impl<'a> Visit<'a> {
                 bail!("the server objected: {complaint}");
             }
             self.fleet.turn(now + SECOND / 10, &mut self.guests)?;
+            watch.look(clock::now(), counted(self), &self.fleet)?;
         }
         Ok(())
     }
@@ -141,7 +213,8 @@ impl<'a> Visit<'a> {
 #[derive(Debug)]
 struct Guests {
     stay: Stay,
-    topics: Topics,
+    roll: Roll,
+    adapter: Adapter,
     answers: Answers,
     abrupt: u32,
     complaint: Option<String>,
@@ -152,18 +225,27 @@ impl Listener for Guests {
         if self.stay == Stay::Held {
             return Next::Stay;
         }
-        frame::push_text(outbox, self.topics.subscribe_frame(self.topics.of(peer)).as_bytes());
+        self.adapter.open(&self.roll, peer, outbox);
         match self.answers {
             Answers::Ok => Next::Stay,
             Answers::Nothing => Next::Leave,
         }
     }
 
-    fn message(&mut self, _peer: Peer, _now: Nanos, body: &[u8]) -> Next {
-        if has(body, br#""type":"error""#) {
-            self.complaint.get_or_insert_with(|| String::from_utf8_lossy(body).into_owned());
+    fn message(&mut self, peer: Peer, _now: Nanos, body: &[u8], outbox: &mut Vec<u8>) -> Next {
+        if self.stay == Stay::Held {
+            return Next::Stay;
         }
-        if self.stay == Stay::Subscribes && has(body, br#""type":"ok""#) { Next::Leave } else { Next::Stay }
+        let Self { roll, adapter, complaint, .. } = self;
+        let mut next = Next::Stay;
+        adapter.hear(roll, peer, body, outbox, &mut |heard| match heard {
+            Heard::Ready => next = Next::Leave,
+            Heard::Objection(words) => {
+                complaint.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
+            }
+            Heard::Delivery(_) | Heard::Answer { .. } => {}
+        });
+        next
     }
 
     fn closed(&mut self, _peer: Peer, code: u16) {

@@ -1,36 +1,38 @@
-//! `fanout`: publications at a steady pace or as fast as they are delivered, each to its topic's audience.
+//! `fanout`, `topics`, `cross`: publications at a steady pace or as fast as they are delivered, each to its
+//! topic's audience. They differ in how many topics and peers there are and where the publishers connect.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Result, ensure};
-use serde::Serialize;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Moment,
-    audience::Audience,
-    stage::{Cast, Stage},
+    chronicle::{Chronicle, Cost},
+    share::Share,
 };
 use crate::{
-    clock::{self, Nanos, SECOND},
-    pacer::{BEHIND_MAX, Pacer},
-    process::{Beside, Cpu, Server},
-    sequence::Faults,
+    pacer::BEHIND_MAX,
+    process::Cpu,
+    record::{Figure, Record, Verdict},
+    sampler::Sampler,
     statistics::Summary,
 };
 
 /// How fast to publish.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pace {
     /// Deliveries per second, over all subscribers.
     Deliveries(f64),
-    /// As fast as deliveries come back, with so many publications on their way.
+    /// As fast as deliveries come back, with so many publications on their way. Of several processes it is
+    /// the publishers' own whose deliveries count.
     Window(u64),
     /// As fast as the server answers, with so many publications unanswered. It takes no subscriber.
     Answers(u64),
 }
 
 /// One run on a stage.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// How fast.
     pub pace: Pace,
@@ -61,6 +63,9 @@ pub struct Outcome {
     pub cpu_per_publication: Option<CpuPer>,
     /// Those of the processes beside it, per delivery, by name.
     pub beside: BTreeMap<String, CpuPer>,
+    /// Deliveries of the whole run, warm-up included: what faults are faults of.
+    #[serde(skip)]
+    pub delivered: u64,
     /// Deliveries that never came, of the whole run.
     pub lost: u64,
     /// Deliveries beyond the first.
@@ -103,220 +108,133 @@ impl CpuPer {
     }
 }
 
+impl Pace {
+    /// What is intended, if anything is.
+    pub fn deliveries_per_second(self) -> Option<f64> {
+        match self {
+            Self::Deliveries(rate) => Some(rate),
+            Self::Window(_) | Self::Answers(_) => None,
+        }
+    }
+
+    /// Whether publications ask for an answer.
+    pub fn asks(self) -> bool {
+        matches!(self, Self::Answers(_))
+    }
+}
+
+/// Whoever can carry out a plan: one stage, or several processes with a stage each.
+pub trait Performer {
+    /// Warms up, measures, waits for the rest, and judges.
+    fn perform(&mut self, plan: Plan, chronicle: &mut Chronicle<'_>) -> Result<Share>;
+}
+
+/// Carries out the plan once, and reads its bill.
+pub fn run<P: Performer + ?Sized>(
+    performer: &mut P,
+    plan: Plan,
+    chronicle: &mut Chronicle<'_>,
+) -> Result<Outcome> {
+    let share = performer.perform(plan, chronicle)?;
+    Ok(Outcome::new(plan, &share, chronicle.cost()))
+}
+
 impl Outcome {
+    /// What the plan came to.
+    pub fn new(plan: Plan, share: &Share, cost: &Cost) -> Self {
+        let per = |cpu: Cpu, count: u64| (count > 0).then(|| CpuPer::new(cpu, count));
+        let beside = cost.beside.iter();
+        Self {
+            intended_per_second: plan.pace.deliveries_per_second(),
+            achieved_per_second: share.deliveries_per_second,
+            deliveries: share.deliveries,
+            publications: share.publications,
+            publications_per_second: share.publications_per_second,
+            latency: share.latencies.summary(),
+            cpu: cost.server.and_then(|cpu| per(cpu, share.deliveries)),
+            cpu_per_publication: cost.server.and_then(|cpu| per(cpu, share.publications)),
+            beside: beside
+                .filter_map(|(name, cpu)| Some((name.clone(), per(*cpu, share.deliveries)?)))
+                .collect(),
+            delivered: share.delivered,
+            lost: share.lost,
+            duplicated: share.duplicated,
+            reordered: share.reordered,
+            stray: share.stray,
+            closed: share.closed,
+            errors: share.errors,
+            unanswered: share.unanswered,
+            local: share.local,
+            complaint: share.complaint.clone(),
+            stall_ms: share.stall as f64 / 1e6,
+            behind_ms: share.behind as f64 / 1e6,
+        }
+    }
+
     /// Whether every publication reached every subscriber once, in order, and nobody was thrown out.
     pub fn is_clean(&self) -> bool {
-        let deliveries = self.lost + self.duplicated + self.reordered + self.stray;
-        deliveries + self.closed + self.errors + self.unanswered + self.local == 0
+        self.is_clean_but_for(0.0)
+    }
+
+    /// The same, if this part of the deliveries may be lost, doubled or swapped.
+    pub fn is_clean_but_for(&self, part: f64) -> bool {
+        let missed = self.lost + self.duplicated + self.reordered;
+        let never = self.stray + self.closed + self.errors + self.unanswered + self.local;
+        never == 0 && missed as f64 <= part * (self.delivered + self.lost) as f64
+    }
+
+    /// Everything that was wrong, in words.
+    fn verdict(&self) -> Verdict {
+        let counted = [
+            (self.lost, "deliveries lost"),
+            (self.duplicated, "deliveries doubled"),
+            (self.reordered, "deliveries out of order"),
+            (self.stray, "deliveries on a foreign topic"),
+            (self.closed, "connections closed by the server"),
+            (self.errors, "errors from the server"),
+            (self.unanswered, "publications unanswered"),
+            (self.local, "publications to one node only"),
+        ];
+        let wrong = counted.iter().filter(|(count, _)| *count > 0);
+        let mut reasons: Vec<String> = wrong.map(|(count, what)| format!("{count} {what}")).collect();
+        reasons.extend(self.complaint.clone());
+        Verdict::from_reasons(&reasons)
+    }
+
+    /// The record of a run that came to this.
+    pub fn record(&self, scenario: &str, title: String, sampler: Sampler) -> Record {
+        let (verdict, figures) = (self.verdict(), self.figures());
+        Record { verdict, figures, ..Record::begin(scenario, title).with_samples(sampler) }
+    }
+
+    /// The figures of a record.
+    pub(super) fn figures(&self) -> Vec<Figure> {
+        let per_publication = self.cpu_per_publication.map(|cpu| cpu.total_us);
+        let mut figures = vec![
+            Figure::new("deliveries intended", self.intended_per_second, "/s"),
+            Figure::new("deliveries achieved", self.achieved_per_second, "/s"),
+            Figure::new("publications", self.publications_per_second, "/s"),
+            Figure::new("latency p50", self.latency.p50_ms, "ms"),
+            Figure::new("latency p99", self.latency.p99_ms, "ms"),
+            Figure::new("latency p99.9", self.latency.p999_ms, "ms"),
+            Figure::new("latency max", self.latency.max_ms, "ms"),
+            Figure::new("server CPU per delivery", self.cpu.map(|cpu| cpu.total_us), "µs"),
+            Figure::new("server CPU per publication", per_publication, "µs"),
+            Figure::new("lost", self.lost as f64, ""),
+            Figure::new("duplicated", self.duplicated as f64, ""),
+            Figure::new("reordered", self.reordered as f64, ""),
+            Figure::new("longest client stall", self.stall_ms, "ms"),
+            Figure::new("client behind its pace", self.behind_ms, "ms"),
+        ];
+        let beside = self.beside.iter();
+        figures.extend(
+            beside.map(|(name, cpu)| Figure::new(format!("{name} CPU per delivery"), cpu.total_us, "µs")),
+        );
+        figures
     }
 
     /// Whether the client kept its own pace; if not, the latencies tell of it rather than of the server.
     pub fn client_kept_pace(&self) -> bool {
         self.behind_ms <= BEHIND_MAX as f64 / 1e6
-    }
-}
-
-/// Connects the cast and runs the plan once; `told` hears when the measured time begins and ends.
-pub fn run(cast: Cast, plan: Plan, told: impl FnMut(Moment)) -> Result<Outcome> {
-    ensure!(cast.publishers > 0, "somebody must publish");
-    let asks = matches!(plan.pace, Pace::Answers(_));
-    ensure!(cast.peers > 0 || asks, "without subscribers only answers say how fast to publish");
-    let mut stage = Stage::open(cast)?;
-    if asks {
-        stage.publishers.ask_for_answers();
-    }
-    stage.run(plan, told)
-}
-
-/// How long after the last publication nothing may come before the rest counts as lost.
-const DRAIN_QUIET: Nanos = 3 * SECOND;
-
-/// How long the rest may take in all.
-const DRAIN_MAX: Nanos = 60 * SECOND;
-
-/// What is read at both ends of the measured time.
-#[derive(Debug)]
-struct Mark {
-    at: Nanos,
-    cpu: Option<Cpu>,
-    beside: Vec<Cpu>,
-    delivered: u64,
-    published: u64,
-}
-
-impl Stage {
-    /// Warms up, measures, waits for the rest, and judges.
-    pub(super) fn run(&mut self, plan: Plan, mut told: impl FnMut(Moment)) -> Result<Outcome> {
-        let start = clock::now();
-        let from = start + plan.warmup.as_nanos() as Nanos;
-        let until = from + plan.duration.as_nanos() as Nanos;
-        let mut run = Run::new(start, plan.pace, self);
-        self.audience.measured = from..until;
-        self.audience.latencies.clear();
-        self.fleet.forget_stall();
-        self.publish_until(&mut run, from)?;
-        told(Moment::Measuring);
-        let began = self.mark(&run)?;
-        self.publish_until(&mut run, until)?;
-        let ended = self.mark(&run)?;
-        told(Moment::Measured);
-        self.drain(&run)?;
-        Ok(self.judge(&run, &began, &ended))
-    }
-
-    fn publish_until(&mut self, run: &mut Run, until: Nanos) -> Result<()> {
-        loop {
-            let now = clock::now();
-            if now >= until {
-                return Ok(());
-            }
-            while let Some(intended) = run.take(now, &self.audience) {
-                let topic = self.publishers.publish(&mut self.fleet, intended)?;
-                run.published += 1;
-                run.expected += u64::from(self.cast.topics.audience(topic, self.cast.peers));
-            }
-            self.publishers.flush(&mut self.fleet)?;
-            self.fleet.turn(run.due().map_or(until, |due| due.min(until)), &mut self.audience)?;
-        }
-    }
-
-    fn mark(&self, run: &Run) -> Result<Mark> {
-        let cpu = self.cast.server.map(Server::cpu).transpose()?;
-        let beside = self.cast.beside.iter().map(|beside| beside.server.cpu()).collect::<Result<_>>()?;
-        let published = if run.asks() { self.audience.answered } else { run.published };
-        Ok(Mark { at: clock::now(), cpu, beside, delivered: self.audience.delivered, published })
-    }
-
-    fn drain(&mut self, run: &Run) -> Result<()> {
-        let start = clock::now();
-        let (mut arrived, mut quiet_since) = ((0, 0), start);
-        while self.audience.delivered < run.expected || run.unanswered(&self.audience) > 0 {
-            let now = clock::now();
-            let (delivered, answered) = (self.audience.delivered, self.audience.answered);
-            if (delivered, answered) != arrived {
-                (arrived, quiet_since) = ((delivered, answered), now);
-            }
-            if now - quiet_since > DRAIN_QUIET || now - start > DRAIN_MAX {
-                break;
-            }
-            self.fleet.turn(now + SECOND / 10, &mut self.audience)?;
-        }
-        Ok(())
-    }
-
-    fn judge(&mut self, run: &Run, began: &Mark, ended: &Mark) -> Outcome {
-        let (publishers, topics) = (&self.publishers, &self.cast.topics);
-        let count = self.cast.publishers as usize;
-        let Faults { lost, duplicated, reordered } = self
-            .audience
-            .ledger
-            .settle(|stream| publishers.sent((stream % count) as u32, topics.of((stream / count) as u32)));
-        let deliveries = ended.delivered - began.delivered;
-        let publications = ended.published - began.published;
-        let per_second = |count: u64| count as f64 * SECOND as f64 / (ended.at - began.at) as f64;
-        let cpu = began.cpu.zip(ended.cpu).map(|(began, ended)| ended - began);
-        let per = |cpu: Cpu, count: u64| (count > 0).then(|| CpuPer::new(cpu, count));
-        let beside = began.beside.iter().zip(&ended.beside).map(|(&began, &ended)| ended - began);
-        let names = self.cast.beside.iter().map(|Beside { name, .. }| name.clone());
-        let audience = &mut self.audience;
-        Outcome {
-            intended_per_second: run.intended_per_second(),
-            achieved_per_second: per_second(deliveries),
-            deliveries,
-            publications,
-            publications_per_second: per_second(publications),
-            latency: audience.latencies.summary(),
-            cpu: cpu.and_then(|cpu| per(cpu, deliveries)),
-            cpu_per_publication: cpu.and_then(|cpu| per(cpu, publications)),
-            beside: names.zip(beside).filter_map(|(name, cpu)| Some((name, per(cpu, deliveries)?))).collect(),
-            lost,
-            duplicated,
-            reordered,
-            stray: std::mem::take(&mut audience.stray),
-            closed: std::mem::take(&mut audience.closed),
-            errors: std::mem::take(&mut audience.errors),
-            unanswered: run.unanswered(audience),
-            local: std::mem::take(&mut audience.local),
-            complaint: audience.complaint.take(),
-            stall_ms: self.fleet.tally().stall as f64 / 1e6,
-            behind_ms: run.behind() as f64 / 1e6,
-        }
-    }
-}
-
-/// Decides when to publish, and knows how many deliveries should come of it.
-#[derive(Debug)]
-struct Run {
-    tempo: Tempo,
-    expected: u64,
-    published: u64,
-}
-
-#[derive(Debug)]
-enum Tempo {
-    Paced { pacer: Pacer, deliveries_per_second: f64 },
-    Windowed { deliveries: u64 },
-    Answered { publications: u64 },
-}
-
-impl Run {
-    fn new(start: Nanos, pace: Pace, stage: &Stage) -> Self {
-        let audience = f64::from(stage.cast.peers) / f64::from(stage.cast.topics.count);
-        let tempo = match pace {
-            Pace::Deliveries(deliveries_per_second) => Tempo::Paced {
-                pacer: Pacer::new(start, deliveries_per_second / audience),
-                deliveries_per_second,
-            },
-            Pace::Window(publications) => {
-                Tempo::Windowed { deliveries: ((publications as f64 * audience) as u64).max(1) }
-            }
-            Pace::Answers(publications) => Tempo::Answered { publications },
-        };
-        Self { tempo, expected: stage.audience.delivered, published: stage.audience.answered }
-    }
-
-    /// When the next publication was meant to leave, if it is time for it.
-    fn take(&mut self, now: Nanos, audience: &Audience) -> Option<Nanos> {
-        match &mut self.tempo {
-            Tempo::Paced { pacer, .. } => pacer.take(now),
-            Tempo::Windowed { deliveries } => {
-                (self.expected < audience.delivered + *deliveries).then_some(now)
-            }
-            Tempo::Answered { publications } => {
-                (self.published < audience.answered + *publications).then_some(now)
-            }
-        }
-    }
-
-    /// Whether publications ask for an answer.
-    fn asks(&self) -> bool {
-        matches!(self.tempo, Tempo::Answered { .. })
-    }
-
-    /// Publications without an answer, of those that asked for one.
-    fn unanswered(&self, audience: &Audience) -> u64 {
-        if self.asks() { self.published.saturating_sub(audience.answered) } else { 0 }
-    }
-
-    /// When to look again; none if only a delivery changes anything.
-    fn due(&self) -> Option<Nanos> {
-        match &self.tempo {
-            Tempo::Paced { pacer, .. } => Some(pacer.due()),
-            Tempo::Windowed { .. } | Tempo::Answered { .. } => None,
-        }
-    }
-
-    fn behind(&self) -> Nanos {
-        match &self.tempo {
-            Tempo::Paced { pacer, .. } => pacer.behind(),
-            Tempo::Windowed { .. } | Tempo::Answered { .. } => 0,
-        }
-    }
-
-    fn intended_per_second(&self) -> Option<f64> {
-        match self.tempo {
-            Tempo::Paced { deliveries_per_second, .. } => Some(deliveries_per_second),
-            Tempo::Windowed { .. } | Tempo::Answered { .. } => None,
-        }
     }
 }

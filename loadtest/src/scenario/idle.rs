@@ -6,11 +6,17 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::{
-    Moment,
     fanout::CpuPer,
+    follower::Nobody,
     stage::{Cast, Stage},
 };
-use crate::clock::{self, Nanos, SECOND};
+use crate::{
+    clock::{self, Nanos, SECOND},
+    progress::{Progress, glance},
+    record::{Figure, Record, Verdict},
+    redis::Redis,
+    sampler::{Counts, Sampler, interval_of},
+};
 
 /// What idle peers came to.
 #[derive(Debug, Serialize)]
@@ -35,20 +41,31 @@ pub struct Idle {
     pub closed: u64,
 }
 
-/// Connects the cast, measures, and holds it; `told` hears when everybody is there and when it is over.
-pub fn run(cast: Cast, hold: Duration, mut told: impl FnMut(Moment)) -> Result<Idle> {
+/// Connects the cast, measures, and holds it. Progress hears `measuring` when everybody is there and
+/// `measured` when it is over.
+pub fn run(
+    cast: Cast,
+    hold: Duration,
+    redis: Option<Redis>,
+    progress: &mut dyn Progress,
+) -> Result<(Idle, Record)> {
     let server = cast.server.context("idle peers are measured in the server's memory: give --server-pid")?;
     ensure!(cast.peers > 0, "there must be a peer");
     let peers = cast.peers;
+    let title = format!("{peers} peers on {} topics that do nothing", cast.topics.count);
+    let record = Record::begin("idle", title);
+    let beside = cast.beside.clone();
     let (before_kib, cpu_before, start) = (server.memory_kib()?, server.cpu()?, clock::now());
-    let mut stage = Stage::open(cast)?;
+    progress.phase("connecting", Some(peers.into()));
+    let mut stage = Stage::open(cast, &mut Nobody)?;
     let (after_kib, cpu_after, connected) = (server.memory_kib()?, server.cpu()?, clock::now());
-    told(Moment::Measuring);
-    let until = connected + hold.as_nanos() as Nanos;
-    stage.hold(until)?;
-    told(Moment::Measured);
+    let sampler = Sampler::new(connected, interval_of(hold), Some(server), beside);
+    let mut sampler = sampler.with_redis(connected, redis)?;
+    progress.line("measuring");
+    rest(&mut stage, connected, hold, &mut sampler, progress)?;
+    progress.line("measured");
     let held = (clock::now() - connected).max(1) as f64 / SECOND as f64;
-    Ok(Idle {
+    let idle = Idle {
         peers,
         connects_per_second: f64::from(peers) * SECOND as f64 / (connected - start) as f64,
         retried: stage.fleet.tally().retried,
@@ -57,6 +74,56 @@ pub fn run(cast: Cast, hold: Duration, mut told: impl FnMut(Moment)) -> Result<I
         memory_after_kib: after_kib,
         kib_per_peer: (after_kib as f64 - before_kib as f64) / f64::from(peers),
         idle_cpu_percent: (server.cpu()? - cpu_after).total() * 100.0 / held,
-        closed: stage.audience.closed,
-    })
+        closed: stage.audience.judge.closed,
+    };
+    let verdict = Verdict::from_reasons(&idle.reasons());
+    let record = Record { verdict, figures: idle.figures(), ..record.with_samples(sampler) };
+    Ok((idle, record))
+}
+
+/// Keeps everybody connected for so long.
+fn rest(
+    stage: &mut Stage,
+    connected: Nanos,
+    hold: Duration,
+    sampler: &mut Sampler,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let until = connected + hold.as_nanos() as Nanos;
+    progress.phase("holding", Some(hold.as_secs()));
+    while clock::now() < until {
+        stage.hold(sampler.due().min(until))?;
+        let now = clock::now();
+        if now >= sampler.due() {
+            let closed = stage.audience.judge.closed;
+            let peers = stage.cast.peers - (closed as u32).min(stage.cast.peers);
+            let counts = Counts { peers, faults: closed, ..Counts::default() };
+            sampler.take(now, counts, None)?;
+            progress
+                .at((now - connected) / SECOND, &sampler.samples().last().map(glance).unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+impl Idle {
+    /// All that is not as it must be, for people.
+    pub fn reasons(&self) -> Vec<String> {
+        let closed = (self.closed > 0).then(|| format!("{} peers were closed by the server", self.closed));
+        closed.into_iter().collect()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        vec![
+            Figure::new("peers", f64::from(self.peers), ""),
+            Figure::new("connects", self.connects_per_second, "/s"),
+            Figure::new("retried after 429", f64::from(self.retried), ""),
+            Figure::new("server CPU per connect and subscribe", self.connect_cpu.total_us, "µs"),
+            Figure::new("server memory before", self.memory_before_kib as f64, "KiB"),
+            Figure::new("server memory after", self.memory_after_kib as f64, "KiB"),
+            Figure::new("server memory per peer", self.kib_per_peer, "KiB"),
+            Figure::new("server CPU while idle", self.idle_cpu_percent, "% of a core"),
+            Figure::new("closed by the server", self.closed as f64, ""),
+        ]
+    }
 }

@@ -2,79 +2,73 @@
 
 use anyhow::Result;
 
-use super::{DIGITS, Topics};
 use crate::{
+    adapter::Template,
     clock::Nanos,
     fleet::{Fleet, Peer},
-    stamp::{PROBE, Stamp, blank_payload},
+    roll::Roll,
+    stamp::{PROBE, Stamp},
 };
 
-/// All publishers of a run, with one prepared frame that each publication is written into.
+/// All publishers of a run, with one prepared message that each publication is written into.
 #[derive(Debug)]
 pub(super) struct Publishers {
-    first: Peer,
-    count: u32,
-    topics: u32,
-    body: Vec<u8>,
-    number_at: usize,
-    payload_at: usize,
+    roll: Roll,
+    template: Template,
     published: u64,
     sequences: Vec<u32>,
+    unflushed: Vec<Peer>,
 }
 
 impl Publishers {
-    /// Publishers whose peers start at `first`; `size` is a whole payload's.
-    pub(super) fn new(first: Peer, count: u32, topics: &Topics, size: usize) -> Self {
-        let mut body = format!(r#"{{"type":"publish","topic":"{}"#, topics.prefix).into_bytes();
-        let number_at = body.len();
-        body.extend([b'0'; DIGITS]);
-        body.extend_from_slice(br#"","payload":"#);
-        let payload_at = body.len();
-        body.extend_from_slice(&blank_payload(size));
-        body.push(b'}');
-        let sequences = vec![0; count as usize * topics.count as usize];
-        Self { first, count, topics: topics.count, body, number_at, payload_at, published: 0, sequences }
+    /// Publishers of this roll who fill this template.
+    pub(super) fn new(roll: Roll, template: Template) -> Self {
+        let sequences = vec![0; roll.publishers as usize * roll.topics.count as usize];
+        Self { roll, template, published: 0, sequences, unflushed: Vec::new() }
     }
 
     /// Publishes once: the next publisher, on its next topic. [`Publishers::flush`] sends it.
     pub(super) fn publish(&mut self, fleet: &mut Fleet, intended: Nanos) -> Result<u32> {
-        let publisher = (self.published % u64::from(self.count)) as u32;
-        let topic = (self.published / u64::from(self.count) % u64::from(self.topics)) as u32;
-        let next = &mut self.sequences[(publisher * self.topics + topic) as usize];
+        let (publishers, topics) = (u64::from(self.roll.publishers), u64::from(self.roll.topics.count));
+        let publisher = (self.published % publishers) as u32;
+        let topic = (self.published / publishers % topics) as u32;
+        let next = &mut self.sequences[(publisher * self.roll.topics.count + topic) as usize];
         let sequence = *next;
         *next += 1;
         self.published += 1;
-        self.push(fleet, self.first + publisher, Stamp { topic, publisher, sequence, intended })?;
+        self.push(fleet, self.roll.line(publisher, topic), Stamp { topic, publisher, sequence, intended })?;
         Ok(topic)
     }
 
-    /// Gives every later publication an `id`, so that the server answers it.
-    pub(super) fn ask_for_answers(&mut self) {
-        self.body.pop();
-        self.body.extend_from_slice(br#","id":1}"#);
-    }
-
     /// Publishes a probe on each of the topics.
-    pub(super) fn probe(&mut self, fleet: &mut Fleet, topics: &[u32]) -> Result<()> {
-        for &topic in topics {
-            self.push(fleet, self.first, Stamp { topic, publisher: PROBE, sequence: 0, intended: 0 })?;
+    pub(super) fn probe(&mut self, fleet: &mut Fleet, topics: impl Iterator<Item = u32>) -> Result<()> {
+        for topic in topics {
+            let stamp = Stamp { topic, publisher: PROBE, sequence: 0, intended: 0 };
+            self.push(fleet, self.roll.line(0, topic), stamp)?;
         }
-        fleet.flush(self.first)
+        self.flush(fleet)
     }
 
     /// Sends what was published.
-    pub(super) fn flush(&self, fleet: &mut Fleet) -> Result<()> {
-        (self.first..self.first + self.count).try_for_each(|peer| fleet.flush(peer))
+    pub(super) fn flush(&mut self, fleet: &mut Fleet) -> Result<()> {
+        self.unflushed.drain(..).try_for_each(|peer| fleet.flush(peer))
     }
 
-    /// How many publications a publisher has put on a topic.
-    pub(super) fn sent(&self, publisher: u32, topic: u32) -> u32 {
-        self.sequences[(publisher * self.topics + topic) as usize]
+    /// Publications so far, probes not counted.
+    pub(super) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// How many publications each publisher has put on each topic: publisher after publisher.
+    pub(super) fn sent(&self) -> &[u32] {
+        &self.sequences
     }
 
     fn push(&mut self, fleet: &mut Fleet, peer: Peer, stamp: Stamp) -> Result<()> {
-        Topics::write_number(&mut self.body[self.number_at..self.number_at + DIGITS], stamp.topic);
-        stamp.write(&mut self.body[self.payload_at..]);
-        fleet.push_text(peer, &self.body)
+        if self.unflushed.last() != Some(&peer) {
+            self.unflushed.push(peer);
+        }
+        let (format, body) = self.template.fill(&stamp);
+        fleet.push(peer, format, body)
     }
 }

@@ -1,0 +1,72 @@
+//! What a storm is to be.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+
+use crate::{
+    process::{Beside, Server},
+    scenario::{Answers, Topics},
+    target::Target,
+};
+
+/// Who loses its node, and where to go.
+#[derive(Debug, Clone)]
+pub struct Storm {
+    /// The node that goes.
+    pub from: Target,
+    /// The node that everybody comes to, and that is measured.
+    pub to: Target,
+    /// The other node's process, if its costs are wanted.
+    pub server: Option<Server>,
+    /// Other processes whose CPU is wanted.
+    pub beside: Vec<Beside>,
+    /// What is subscribed to.
+    pub topics: Topics,
+    /// Who loses its node.
+    pub peers: u32,
+    /// Deliveries per second to them; 0 publishes nothing.
+    pub rate: f64,
+    /// How the node goes.
+    pub end: End,
+    /// A peer comes back after a time from nothing to this, each as likely as the other.
+    pub delay: Duration,
+    /// How long all is calm before, and again afterwards.
+    pub calm: Duration,
+    /// Bytes of a whole payload.
+    pub size: usize,
+    /// Upgrades under way at a time.
+    pub concurrency: u32,
+    /// How to find out that a subscription has taken effect.
+    pub answers: Answers,
+    /// What delays are drawn from.
+    pub seed: u64,
+}
+
+/// How the node goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The peers lose their connections at one moment; the node is well.
+    Cut,
+    /// The process gets a signal.
+    Signal(Pid, Signal),
+}
+
+impl Storm {
+    pub(super) fn title(&self) -> String {
+        let how = match self.end {
+            End::Cut => "lose their connections".to_owned(),
+            End::Signal(pid, signal) => format!("lose their node (signal {} to {pid})", signal.as_raw()),
+        };
+        let delay = self.delay.as_secs_f64();
+        format!(
+            "{} peers {how} and come to another node within {delay} s; latency is a control peer's there",
+            self.peers
+        )
+    }
+
+    /// Who gets a publication.
+    pub(super) fn audience(&self) -> f64 {
+        f64::from(self.peers) / f64::from(self.topics.count)
+    }
+}
