@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, Kind, Recipients, Topic, json};
+use dunlin_protocol::{Envelope, Kind, Payload, Recipients, ServerFrame, Topic, json, msgpack};
 
 use crate::wire::{self, Opcode};
 
@@ -19,10 +19,45 @@ pub enum Dialect {
     JsonV1,
     /// Payloads verbatim, no envelope (W6).
     Raw,
+    /// `dunlin.msgpack.v1`.
+    MsgpackV1,
 }
 
 /// How many dialects there are; arrays indexed by dialect have this length.
-pub const DIALECTS: usize = 3;
+pub const DIALECTS: usize = 4;
+
+impl Dialect {
+    /// Whether its peers are greeted, and told of gaps.
+    pub fn is_v1(self) -> bool {
+        matches!(self, Self::JsonV1 | Self::MsgpackV1)
+    }
+
+    /// The whole WebSocket frame, header included, of what is no publication.
+    pub fn frame(self, frame: &ServerFrame<'_>) -> Bytes {
+        match self {
+            Self::Plain | Self::JsonV1 | Self::Raw => wire::text(64, |out| json::frame(out, frame)),
+            Self::MsgpackV1 => wire::binary(64, |out| msgpack::frame(out, frame)),
+        }
+    }
+
+    /// The whole WebSocket frame of a payload on a topic, or without one.
+    pub fn publication(self, topic: Option<&Topic>, payload: &Payload) -> Bytes {
+        let (bytes, verbatim) = (payload.bytes.len(), |opcode| wire::frame(opcode, &payload.bytes));
+        match (self, payload.kind, topic) {
+            (Self::Plain | Self::Raw, Kind::Binary, _) => verbatim(Opcode::Binary),
+            (Self::Raw, _, _) => verbatim(Opcode::Text),
+            (Self::Plain, _, None) => wire::text(bytes, |out| json::payload_alone(out, payload)),
+            (Self::JsonV1, _, None) => wire::text(bytes * 4 / 3, |out| json::message(out, payload)),
+            (Self::Plain | Self::JsonV1, _, Some(topic)) => wire::text(bytes + topic.as_str().len(), |out| {
+                json::publication(out, topic.as_str(), payload, None);
+            }),
+            (Self::MsgpackV1, _, None) => wire::binary(bytes, |out| msgpack::message(out, payload)),
+            (Self::MsgpackV1, _, Some(topic)) => wire::binary(bytes + topic.as_str().len(), |out| {
+                msgpack::publication(out, topic.as_str(), payload, None);
+            }),
+        }
+    }
+}
 
 /// A publication as one topic's audience receives it.
 ///
@@ -61,30 +96,13 @@ impl Publication {
     /// The whole WebSocket frame, header included, for a peer of this dialect.
     pub fn frame(&self, dialect: Dialect) -> &Bytes {
         let dialect = self.shared_form(dialect);
-        self.frames[dialect as usize].get_or_init(|| self.encode(dialect))
+        let encode = || dialect.publication(self.topic(), &self.envelope.payload);
+        self.frames[dialect as usize].get_or_init(encode)
     }
 
-    /// Plain and v1 peers are sent the same bytes unless the payload is binary or has no topic.
+    /// Plain and JSON peers are sent the same bytes unless the payload is binary or has no topic.
     fn shared_form(&self, dialect: Dialect) -> Dialect {
         let same = self.envelope.payload.kind != Kind::Binary && self.topic().is_some();
         if same && dialect == Dialect::Plain { Dialect::JsonV1 } else { dialect }
-    }
-
-    fn encode(&self, dialect: Dialect) -> Bytes {
-        let payload = &self.envelope.payload;
-        let verbatim = |opcode| wire::frame(opcode, &payload.bytes);
-        match (dialect, payload.kind, self.topic()) {
-            (Dialect::Plain | Dialect::Raw, Kind::Binary, _) => verbatim(Opcode::Binary),
-            (Dialect::Raw, _, _) => verbatim(Opcode::Text),
-            (Dialect::Plain, _, None) => {
-                wire::text(payload.bytes.len(), |out| json::payload_alone(out, payload))
-            }
-            (Dialect::JsonV1, _, None) => {
-                wire::text(payload.bytes.len() * 4 / 3, |out| json::message(out, payload))
-            }
-            (_, _, Some(topic)) => wire::text(payload.bytes.len() + topic.as_str().len(), |out| {
-                json::publication(out, topic.as_str(), payload, None);
-            }),
-        }
     }
 }

@@ -30,12 +30,21 @@ pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
 
 /// One text frame around what `write` appends; `expected` is a guess of its length in bytes.
 pub fn text(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    around(Opcode::Text, expected, write)
+}
+
+/// The same as a binary frame.
+pub fn binary(expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    around(Opcode::Binary, expected, write)
+}
+
+fn around(opcode: Opcode, expected: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut body = Vec::with_capacity(HEADER_MAX + expected + 64);
     body.resize(HEADER_MAX, 0);
     write(&mut body);
     let length = body.len() - HEADER_MAX;
     let mut header = Vec::with_capacity(HEADER_MAX);
-    append_header(&mut header, Opcode::Text, length);
+    append_header(&mut header, opcode, length);
     let start = HEADER_MAX - header.len();
     body[start..HEADER_MAX].copy_from_slice(&header);
     Bytes::from(body).slice(start..)
@@ -88,11 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn text_and_frame_agree_whatever_length_was_expected() {
+    fn what_is_written_in_place_is_framed_alike_whatever_length_was_expected() {
         for (length, expected) in [(0, 10), (125, 0), (126, 0), (70_000, 3)] {
             let body = vec![b'x'; length];
             let written = text(expected, |out| out.extend_from_slice(&body));
             assert_eq!(written, frame(Opcode::Text, &body));
+            let written = binary(expected, |out| out.extend_from_slice(&body));
+            assert_eq!(written, frame(Opcode::Binary, &body));
         }
     }
 

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dunlin_protocol::{
     ClientFrame, DEPTH_MAX, Envelope, Incarnation, Namespace, Pattern, Payload, PeerId, PublicationId,
-    Recipients, Topic, json,
+    Recipients, Topic, json, msgpack,
 };
+use rmpv::Value;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -88,6 +89,125 @@ fn frames(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A chat message of so many bytes as JSON; about as long in `MessagePack`.
+fn chat_json(bytes: usize) -> String {
+    let around = r#"{"sequence":123456,"at":1700000000000.5,"to":["ann","ben",null],"text":""}"#.len();
+    let text = "x".repeat(bytes - around);
+    format!(r#"{{"sequence":123456,"at":1700000000000.5,"to":["ann","ben",null],"text":"{text}"}}"#)
+}
+
+/// The same, as an implementation that is not ours writes it.
+fn chat_msgpack(bytes: usize) -> Value {
+    let text = &chat_json(bytes)[73..bytes - 2];
+    let to = Value::Array(vec!["ann".into(), "ben".into(), Value::Nil]);
+    let pairs =
+        [("sequence", 123_456.into()), ("at", 1_700_000_000_000.5.into()), ("to", to), ("text", text.into())];
+    Value::Map(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect())
+}
+
+fn pack(value: &Value) -> Bytes {
+    let mut out = Vec::new();
+    rmpv::encode::write_value(&mut out, value).expect("memory takes it");
+    out.into()
+}
+
+fn publish_msgpack(payload: Value) -> Bytes {
+    let pairs = [("type", "publish".into()), ("topic", "page:home".into()), ("payload", payload)];
+    pack(&Value::Map(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect()))
+}
+
+/// `MessagePack` beside JSON: what a publish costs when it comes, and a publication once for each node.
+fn dialects(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("msgpack");
+    for bytes in [128, 1024] {
+        let (json, packed) = (chat_json(bytes), chat_msgpack(bytes));
+        assert_eq!(json.len(), bytes);
+        group.throughput(Throughput::Bytes(bytes as u64));
+        let text = Bytes::from(format!(r#"{{"type":"publish","topic":"page:home","payload":{json}}}"#));
+        group.bench_function(format!("json: decode publish {bytes} B"), |bench| {
+            bench.iter(|| json::decode(black_box(&text)).expect("a good frame"));
+        });
+        let frame = publish_msgpack(packed.clone());
+        group.bench_function(format!("decode publish {bytes} B, made json"), |bench| {
+            bench.iter(|| msgpack::decode(black_box(&frame)).expect("a good frame"));
+        });
+        let frame = publish_msgpack(Value::Binary(vec![7; bytes]));
+        group.bench_function(format!("decode publish bin {bytes} B"), |bench| {
+            bench.iter(|| msgpack::decode(black_box(&frame)).expect("a good frame"));
+        });
+        let payload = Payload::json(json);
+        let mut out = Vec::with_capacity(2048);
+        group.bench_function(format!("json: encode publication {bytes} B"), |bench| {
+            bench.iter(|| {
+                out.clear();
+                json::publication(&mut out, black_box("page:home"), black_box(&payload), None);
+                out.len()
+            });
+        });
+        group.bench_function(format!("encode publication {bytes} B, made of json"), |bench| {
+            bench.iter(|| {
+                out.clear();
+                msgpack::publication(&mut out, black_box("page:home"), black_box(&payload), None);
+                out.len()
+            });
+        });
+        let value = pack(&packed);
+        group.bench_function(format!("rmpv and serde_json on the same payload {bytes} B"), |bench| {
+            bench.iter(|| {
+                let value = rmpv::decode::read_value(&mut black_box(&value[..])).expect("a value");
+                serde_json::to_string(&value_as_json(&value)).expect("memory takes it").len()
+            });
+        });
+    }
+    for (name, json) in worst_json() {
+        group.throughput(Throughput::Bytes(json.len() as u64));
+        let (payload, mut out) = (Payload::json(json), Vec::new());
+        group.bench_function(format!("64 KiB of {name}, made of json"), |bench| {
+            bench.iter(|| {
+                out.clear();
+                msgpack::publication(&mut out, "page:home", black_box(&payload), None);
+                out.len()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What a general parser would be asked for instead.
+fn value_as_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Integer(number) => number.as_i64().into(),
+        Value::F64(number) => (*number).into(),
+        Value::String(text) => text.as_str().into(),
+        Value::Array(elements) => elements.iter().map(value_as_json).collect(),
+        Value::Map(pairs) => pairs
+            .iter()
+            .map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), value_as_json(value)))
+            .collect(),
+        _ => unreachable!("the sample has no such value"),
+    }
+}
+
+/// Messages that cost most for their length.
+fn worst_json() -> [(&'static str, String); 4] {
+    let filled = |open: &str, piece: &str| {
+        let mut text = open.to_owned();
+        while text.len() + piece.len() + 70 < 64 * 1024 {
+            text.push_str(piece);
+        }
+        text.truncate(text.len() - 1);
+        text + &"]".repeat(open.len())
+    };
+    [
+        ("empty arrays", filled("[", "[],")),
+        ("wide arrays", filled(&"[".repeat(50), "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,")),
+        ("escapes", format!("\"{}\"", "\\n".repeat(32_000))),
+        // Twenty digits of the middle between two floats.
+        ("numbers hard to round", filled("[", "1.2345678000000000289E-300,")),
+    ]
+}
+
 fn envelopes(criterion: &mut Criterion) {
     let envelope = envelope();
     let mut out = Vec::with_capacity(1024);
@@ -115,5 +235,5 @@ fn patterns(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, frames, envelopes, patterns);
+criterion_group!(benches, frames, dialects, envelopes, patterns);
 criterion_main!(benches);

@@ -4,15 +4,15 @@
 //! and then travel as the bytes they came as; nothing recurses, so no nesting can exhaust a stack.
 
 mod decode;
-mod key;
 mod scan;
 mod write;
 
 use std::borrow::Cow;
 
-pub use decode::decode;
+pub use decode::{decode, request_id};
 pub use scan::check_depth;
-pub(crate) use scan::value_in;
+pub(crate) use scan::{Listener, heard_value, value_in};
+pub(crate) use write::string;
 pub use write::{frame, message, payload_alone, publication, session};
 
 /// The characters of a JSON string; `None` if it is none, or escapes half a surrogate pair.

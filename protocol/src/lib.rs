@@ -18,9 +18,13 @@
 
 mod code;
 mod envelope;
+mod fields;
 mod frame;
 mod id;
 pub mod json;
+mod key;
+mod map;
+pub mod msgpack;
 mod name;
 mod pattern;
 mod payload;

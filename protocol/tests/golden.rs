@@ -1,4 +1,5 @@
 //! The bytes on the wire are a contract: each file in `golden/` is one frame, and a changed byte fails here.
+//! Those in `golden/msgpack/` are the same frames as Python's `msgpack` writes them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use dunlin_protocol::{
     ClientFrame, Envelope, ErrorCode, GapReason, Incarnation, Kind, Namespace, Payload, PeerId,
-    PublicationId, Recipients, Request, RequestId, ResumeTopic, ServerFrame, Topic, json,
+    PublicationId, Recipients, Request, RequestId, ResumeTopic, ServerFrame, Topic, json, msgpack,
 };
 
 /// The directory, and what of it was compared.
@@ -31,14 +32,52 @@ impl Golden {
         assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&self.read(name)), "{name}");
     }
 
-    fn frame(&mut self, name: &str, frame: ServerFrame<'_>) {
-        self.written(name, |out| json::frame(out, &frame));
+    /// A frame as `MessagePack`, in hex digits.
+    fn packed(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut out = Vec::new();
+        write(&mut out);
+        assert_eq!(hex(&out), String::from_utf8_lossy(&self.read(&packed(name))), "{name}");
     }
 
+    fn frame(&mut self, name: &str, frame: &ServerFrame<'_>) {
+        self.written(&format!("{name}.json"), |out| json::frame(out, frame));
+        self.packed(name, |out| msgpack::frame(out, frame));
+    }
+
+    fn publication(&mut self, name: &str, topic: &str, payload: &Payload, cursor: Option<&str>) {
+        let written = |out: &mut Vec<u8>| json::publication(out, topic, payload, cursor);
+        self.written(&format!("{name}.json"), written);
+        self.packed(name, |out| msgpack::publication(out, topic, payload, cursor));
+    }
+
+    fn message(&mut self, name: &str, payload: &Payload) {
+        self.written(&format!("{name}.json"), |out| json::message(out, payload));
+        self.packed(name, |out| msgpack::message(out, payload));
+    }
+
+    /// A client's frame that means the same in JSON and in `MessagePack`.
     fn decoded(&mut self, name: &str, id: impl Into<Option<RequestId>>, frame: ClientFrame) {
+        self.decoded_each(name, id, frame.clone(), frame);
+    }
+
+    fn decoded_each(
+        &mut self,
+        name: &str,
+        id: impl Into<Option<RequestId>>,
+        from_json: ClientFrame,
+        from_msgpack: ClientFrame,
+    ) {
         let id = id.into();
-        let text = Bytes::from(self.read(name));
-        assert_eq!(json::decode(&text), Ok(Request { id, frame }), "{name}");
+        let text = Bytes::from(self.read(&format!("{name}.json")));
+        assert_eq!(json::decode(&text), Ok(Request { id: id.clone(), frame: from_json }), "{name}");
+        assert_eq!(json::request_id(&text), id, "{name}");
+        self.decoded_packed(name, id.as_ref(), from_msgpack);
+    }
+
+    fn decoded_packed(&mut self, name: &str, id: Option<&RequestId>, frame: ClientFrame) {
+        let bytes = Bytes::from(unhex(&self.read(&packed(name))));
+        assert_eq!(msgpack::decode(&bytes), Ok(Request { id: id.cloned(), frame }), "{name}");
+        assert_eq!(msgpack::request_id(&bytes).as_ref(), id, "{name}");
     }
 
     fn envelope(&mut self, name: &str, envelope: &Envelope) {
@@ -52,6 +91,16 @@ impl Golden {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn unhex(digits: &[u8]) -> Vec<u8> {
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(pair).collect()
+}
+
+/// The file of a frame as `MessagePack`.
+fn packed(name: &str) -> String {
+    format!("msgpack/{name}.hex")
 }
 
 fn directory() -> &'static Path {
@@ -91,25 +140,30 @@ fn every_frame_and_envelope_has_the_golden_bytes() {
     publications(&mut golden);
     server_frames(&mut golden);
     envelopes(&mut golden);
-    let files = std::fs::read_dir(directory()).unwrap();
-    let files: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let files: BTreeSet<_> = files_in("").chain(files_in("msgpack/")).collect();
     assert_eq!(files, golden.compared, "a file nobody compares proves nothing");
+}
+
+fn files_in(folder: &str) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(directory().join(folder)).unwrap().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().unwrap().is_file());
+    files.map(move |file| format!("{folder}{}", file.file_name().into_string().unwrap()))
 }
 
 fn publish_frames(golden: &mut Golden) {
     let all =
-        ClientFrame::Publish { to: to_chat(), payload: verbatim(), echo: Some(true), key: Some("k1".into()) };
-    golden.decoded("client-publish.json", RequestId::Number(-7), all);
-    golden.decoded("client-publish-plain.json", None, publish(to_chat(), Payload::json(r#""hi""#)));
+        |payload| ClientFrame::Publish { to: to_chat(), payload, echo: Some(true), key: Some("k1".into()) };
+    let anew = Payload::json(r#"{"text":"hi","n":1.5}"#);
+    golden.decoded_each("client-publish", RequestId::Number(-7), all(verbatim()), all(anew));
+    let (json, text) = (Payload::json(r#""hi""#), Payload::text("hi"));
+    golden.decoded_each("client-publish-plain", None, publish(to_chat(), json), publish(to_chat(), text));
     let topics = Recipients::Topics(vec![topic("b"), topic("a")]);
-    golden.decoded("client-publish-topics.json", None, publish(topics, Payload::json("0")));
-    golden.decoded(
-        "client-publish-rooms.json",
-        None,
-        publish(Recipients::Topics(vec![]), Payload::json("false")),
-    );
-    golden.decoded("client-publish-binary.json", None, publish(to_chat(), binary()));
-    golden.decoded("client-broadcast.json", None, publish(Recipients::Namespace, Payload::null()));
+    golden.decoded("client-publish-topics", None, publish(topics, Payload::json("0")));
+    let nobody = publish(Recipients::Topics(vec![]), Payload::json("false"));
+    golden.decoded("client-publish-rooms", None, nobody);
+    golden.decoded("client-publish-binary", None, publish(to_chat(), binary()));
+    golden.decoded_packed("client-publish-base64", None, publish(to_chat(), binary()));
+    golden.decoded("client-broadcast", None, publish(Recipients::Namespace, Payload::null()));
 }
 
 fn other_client_frames(golden: &mut Golden) {
@@ -123,49 +177,38 @@ fn other_client_frames(golden: &mut Golden) {
         token,
     };
     let full = subscribe(since.clone(), Some(10), true, Some("eyJ.e30.sig".into()));
-    golden.decoded("client-subscribe.json", RequestId::Number(1), full);
-    golden.decoded("client-subscribe-plain.json", None, subscribe(None, None, false, None));
+    golden.decoded("client-subscribe", RequestId::Number(1), full);
+    golden.decoded("client-subscribe-plain", None, subscribe(None, None, false, None));
     let unsubscribe = ClientFrame::Unsubscribe { topic: chat.clone() };
-    golden.decoded("client-unsubscribe.json", RequestId::Text("u-1".into()), unsubscribe);
+    golden.decoded("client-unsubscribe", RequestId::Text("u-1".into()), unsubscribe);
     let history = ClientFrame::History {
         topic: chat.clone(),
         since: since.clone(),
         before: Some("AQIE".into()),
         limit: 100,
     };
-    golden.decoded("client-history.json", RequestId::Number(2), history);
+    golden.decoded("client-history", RequestId::Number(2), history);
     let info = Some(Payload::json(r#"{"mood":"calm"}"#));
     let presence =
         ClientFrame::Presence { topic: chat.clone(), info, after: Some("m9".into()), limit: Some(50) };
-    golden.decoded("client-presence.json", RequestId::Number(3), presence);
+    golden.decoded("client-presence", RequestId::Number(3), presence);
     let topics = vec![ResumeTopic { topic: chat, since }, ResumeTopic { topic: topic("news"), since: None }];
-    golden.decoded(
-        "client-resume.json",
-        RequestId::Number(4),
-        ClientFrame::Resume { grant: "g1".into(), topics },
-    );
-    golden.decoded(
-        "client-auth.json",
-        RequestId::Number(5),
-        ClientFrame::Auth { token: "eyJ.e30.sig".into() },
-    );
-    golden.decoded("client-hello.json", RequestId::Number(6), ClientFrame::Hello);
-    golden.decoded("client-ping.json", RequestId::Number(7), ClientFrame::Ping);
+    golden.decoded("client-resume", RequestId::Number(4), ClientFrame::Resume { grant: "g1".into(), topics });
+    golden.decoded("client-auth", RequestId::Number(5), ClientFrame::Auth { token: "eyJ.e30.sig".into() });
+    golden.decoded("client-hello", RequestId::Number(6), ClientFrame::Hello);
+    golden.decoded("client-ping", RequestId::Number(7), ClientFrame::Ping);
 }
 
 fn publications(golden: &mut Golden) {
-    let mut publication = |name, topic: &str, payload: Payload, cursor: Option<&str>| {
-        golden.written(name, |out| json::publication(out, topic, &payload, cursor));
-    };
-    publication("publication-json.json", "chat", verbatim(), None);
-    publication("publication-null.json", "chat", Payload::null(), None);
-    publication("publication-cursor.json", "chat", Payload::json("[1]"), Some("AQID"));
+    golden.publication("publication-json", "chat", &verbatim(), None);
+    golden.publication("publication-null", "chat", &Payload::null(), None);
+    golden.publication("publication-cursor", "chat", &Payload::json("[1]"), Some("AQID"));
     let text = Payload::text("line\nquote \" tab\t bell\u{7} del\u{7f}");
-    publication("publication-text.json", "say \"hi\" \\ ä🐦", text, None);
-    publication("publication-binary.json", "chat", binary(), None);
-    golden.written("message-json.json", |out| json::message(out, &Payload::json("[1,2]")));
-    golden.written("message-text.json", |out| json::message(out, &Payload::text("hi")));
-    golden.written("message-binary.json", |out| json::message(out, &binary()));
+    golden.publication("publication-text", "say \"hi\" \\ ä🐦", &text, None);
+    golden.publication("publication-binary", "chat", &binary(), None);
+    golden.message("message-json", &Payload::json("[1,2]"));
+    golden.message("message-text", &Payload::text("hi"));
+    golden.message("message-binary", &binary());
     golden.written("alone-json.json", |out| json::payload_alone(out, &verbatim()));
     golden.written("alone-text.json", |out| json::payload_alone(out, &Payload::text("say \"hi\"")));
     golden.written("session.json", |out| json::payload_alone(out, &json::session(3)));
@@ -175,13 +218,13 @@ fn server_frames(golden: &mut Golden) {
     let (one, text, six) = (RequestId::Number(1), RequestId::Text("u-1".into()), RequestId::Number(6));
     let (chat, payload, binary) = (topic("chat"), Payload::json(r#"{"a":1}"#), binary());
     let welcome = |user| ServerFrame::Welcome { peer: peer(), node: "n1", ping_ms: 25_000, user };
-    golden.frame("server-welcome.json", welcome(None));
-    golden.frame("server-welcome-user.json", welcome(Some("alice")));
-    golden.frame("server-ok.json", ServerFrame::Ok { id: &one, topic: None, payload: None, local: false });
+    golden.frame("server-welcome", &welcome(None));
+    golden.frame("server-welcome-user", &welcome(Some("alice")));
+    golden.frame("server-ok", &ServerFrame::Ok { id: &one, topic: None, payload: None, local: false });
     let all = ServerFrame::Ok { id: &text, topic: Some(&chat), payload: Some(&payload), local: true };
-    golden.frame("server-ok-all.json", all);
+    golden.frame("server-ok-all", &all);
     let bytes = ServerFrame::Ok { id: &one, topic: None, payload: Some(&binary), local: false };
-    golden.frame("server-ok-binary.json", bytes);
+    golden.frame("server-ok-binary", &bytes);
     let namespace = Namespace::parse("/_ws").unwrap();
     let (session, none) = ([topic("session"), chat.clone()], []);
     let hello = |user, topics| ServerFrame::Hello {
@@ -193,23 +236,23 @@ fn server_frames(golden: &mut Golden) {
         topics,
         local: false,
     };
-    golden.frame("server-hello.json", hello(Some("alice"), &session));
-    golden.frame("server-hello-anonymous.json", hello(None, &none));
+    golden.frame("server-hello", &hello(Some("alice"), &session));
+    golden.frame("server-hello-anonymous", &hello(None, &none));
     let ServerFrame::Hello { id, peer, user, node, namespace, topics, .. } = hello(None, &none) else {
         unreachable!("it is a hello")
     };
     let alone = ServerFrame::Hello { id, peer, user, node, namespace, topics, local: true };
-    golden.frame("server-hello-alone.json", alone);
+    golden.frame("server-hello-alone", &alone);
     let error = "type \"x\" is unknown";
     let bare = ServerFrame::Error { code: ErrorCode::UnknownType, error, id: None, topic: None };
-    golden.frame("server-error.json", bare);
+    golden.frame("server-error", &bare);
     let id = RequestId::Number(-7);
     let full =
         ServerFrame::Error { code: ErrorCode::Forbidden, error: "no", id: Some(&id), topic: Some(&chat) };
-    golden.frame("server-error-all.json", full);
+    golden.frame("server-error-all", &full);
     for reason in [GapReason::Forked, GapReason::Lost, GapReason::Link, GapReason::Slow, GapReason::Reset] {
-        let name = format!("server-gap-{}.json", reason.as_str());
-        golden.frame(&name, ServerFrame::Gap { topic: &chat, reason });
+        let name = format!("server-gap-{}", reason.as_str());
+        golden.frame(&name, &ServerFrame::Gap { topic: &chat, reason });
     }
 }
 

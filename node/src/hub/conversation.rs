@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use dunlin_protocol::{
     ClientFrame, CloseCode, ErrorCode, FrameError, Recipients, Request, RequestId, ServerFrame, Topic, json,
+    msgpack,
 };
 
 use super::effect::PeerKey;
@@ -15,6 +15,7 @@ use super::refusal::Refusal;
 use super::tally::{FrameType, Invalid, Limit};
 use super::{Hub, Message, Reach};
 use crate::config::{Dialect as Speech, OnUnknown};
+use crate::publication::Dialect;
 use crate::wire::{self, Opcode};
 
 /// A peer that exceeds a rate for so long without a quiet second is closed with 1008.
@@ -54,12 +55,24 @@ impl Hub {
                 let topic = topic.clone();
                 self.publish_raw(now, index, topic, message);
             }
-            (Speech::Topics, Message::Text(text)) => self.receive_frame(now, index, &text),
-            (Speech::Topics, Message::Binary(_)) => {
-                let message = "a binary message has no meaning in this dialect; send JSON text";
-                let refusal = Refusal::new(ErrorCode::Malformed, message);
-                self.tally.frame(FrameType::Invalid);
-                self.refuse_unknown(index, &refusal.error(None));
+            (Speech::Topics, message) => {
+                let decoded = self.decode(index, &message);
+                self.receive_frame(now, index, decoded);
+            }
+        }
+    }
+
+    /// What a message asks for. A dialect's frames come in one kind of message, and the other has no meaning.
+    fn decode(&self, index: usize, message: &Message) -> Result<Request, FrameError> {
+        let confused = |text| Err(Refusal::new(ErrorCode::Malformed, text).error(None));
+        match (self.outboxes[index].dialect, message) {
+            (Dialect::MsgpackV1, Message::Binary(bytes)) => msgpack::decode(bytes),
+            (Dialect::MsgpackV1, Message::Text(_)) => {
+                confused("a text message has no meaning in this dialect; send MessagePack in a binary one")
+            }
+            (_, Message::Text(text)) => json::decode(text),
+            (_, Message::Binary(_)) => {
+                confused("a binary message has no meaning in this dialect; send JSON text")
             }
         }
     }
@@ -90,10 +103,9 @@ impl Hub {
 
     /// The id that a frame wants to be answered under (W3).
     fn id_asked_under(&self, index: usize, message: &Message) -> Option<RequestId> {
-        match (&self.endpoint(index).dialect, message) {
-            (Speech::Topics, Message::Text(text)) => {
-                json::decode(text).map_or_else(|error| error.id, |request| request.id)
-            }
+        match (self.outboxes[index].dialect, message) {
+            (Dialect::MsgpackV1, Message::Binary(bytes)) => msgpack::request_id(bytes),
+            (Dialect::Plain | Dialect::JsonV1, Message::Text(text)) => json::request_id(text),
             _ => None,
         }
     }
@@ -116,8 +128,8 @@ impl Hub {
         answer
     }
 
-    fn receive_frame(&mut self, now: Moment, index: usize, text: &Bytes) {
-        let request = match json::decode(text) {
+    fn receive_frame(&mut self, now: Moment, index: usize, decoded: Result<Request, FrameError>) {
+        let request = match decoded {
             Ok(request) => request,
             Err(error) => {
                 self.tally.frame(FrameType::Invalid);
@@ -211,7 +223,7 @@ impl Hub {
 
     /// Sends one frame to one peer.
     pub(super) fn answer(&mut self, index: usize, frame: &ServerFrame<'_>) {
-        let bytes = wire::text(64, |out| json::frame(out, frame));
+        let bytes = self.outboxes[index].dialect.frame(frame);
         self.send_bytes(index, |out| out.extend_from_slice(&bytes));
     }
 

@@ -53,11 +53,16 @@ impl Hub {
     pub fn missed(&mut self, tag: Tag, reason: GapReason) {
         let Some(topic) = self.topics.find(tag) else { return };
         let name = self.topics[topic].name.clone();
-        let gap = wire::text(64, |out| json::frame(out, &ServerFrame::Gap { topic: &name, reason }));
+        let gap = ServerFrame::Gap { topic: &name, reason };
         let audience = std::mem::take(&mut self.topics[topic].audience);
+        let mut pieces = [const { None }; DIALECTS];
         for &index in &audience {
-            if self.outboxes[index as usize].dialect == Dialect::JsonV1 {
-                self.send_bytes(index as usize, |out| out.extend_from_slice(&gap));
+            let dialect = self.outboxes[index as usize].dialect;
+            if dialect.is_v1() {
+                let arena = &mut self.arena;
+                let piece =
+                    pieces[dialect as usize].get_or_insert_with(|| arena.take_in(&dialect.frame(&gap)));
+                self.send_piece(index as usize, piece);
             }
         }
         self.topics[topic].audience = audience;
@@ -191,11 +196,5 @@ impl Hub {
 }
 
 fn users_frame(session: &Session, dialect: Dialect, users: u64) -> Bytes {
-    let payload = json::session(users);
-    match (&session.topic, dialect) {
-        (Some(topic), Dialect::Plain | Dialect::JsonV1) => {
-            wire::text(64, |out| json::publication(out, topic.as_str(), &payload, None))
-        }
-        _ => wire::frame(Opcode::Text, &payload.bytes),
-    }
+    dialect.publication(session.topic.as_ref(), &json::session(users))
 }

@@ -9,7 +9,6 @@ use super::outbox::Outbox;
 use super::peer::{Arrival, Buckets, Peer, Stage};
 use super::topics::{Reach, Waiter};
 use super::{Hub, PEERS_MAX, id_at};
-use crate::publication::Dialect;
 
 impl Hub {
     /// A peer arrives. It joins its endpoint's topics; [`Effect::Read`] says when its messages may be read
@@ -62,7 +61,7 @@ impl Hub {
     }
 
     fn greet(&mut self, index: usize) {
-        if self.outboxes[index].dialect != Dialect::JsonV1 {
+        if !self.outboxes[index].dialect.is_v1() {
             return;
         }
         let settings = self.settings.clone();

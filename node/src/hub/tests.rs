@@ -5,6 +5,7 @@ mod frames;
 mod heartbeat;
 mod limits;
 mod model;
+mod msgpack;
 mod order;
 mod policy;
 mod purity;

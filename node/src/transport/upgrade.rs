@@ -207,6 +207,7 @@ fn select_subprotocol(
     }
     let served = |entry: &str| match (entry, plain) {
         ("dunlin.json.v1", Dialect::Plain) => Some(Dialect::JsonV1),
+        ("dunlin.msgpack.v1", Dialect::Plain) => Some(Dialect::MsgpackV1),
         ("dunlin.plain.v1", Dialect::Plain) => Some(Dialect::Plain),
         _ => endpoint.subprotocols.iter().any(|own| own == entry).then_some(plain),
     };
@@ -218,7 +219,7 @@ fn select_subprotocol(
     }
     let mut names: Vec<&str> = endpoint.subprotocols.iter().map(String::as_str).collect();
     if plain == Dialect::Plain {
-        names.splice(0..0, ["dunlin.json.v1", "dunlin.plain.v1"]);
+        names.splice(0..0, ["dunlin.json.v1", "dunlin.msgpack.v1", "dunlin.plain.v1"]);
     }
     let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
     Err(Rejection::malformed(

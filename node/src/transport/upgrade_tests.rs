@@ -322,6 +322,9 @@ fn the_client_s_first_subprotocol_that_is_served_is_selected() {
     for (offered, expected) in [
         ("", Ok((Dialect::Plain, None))),
         ("dunlin.json.v1", selected(Dialect::JsonV1, "dunlin.json.v1")),
+        ("dunlin.msgpack.v1", selected(Dialect::MsgpackV1, "dunlin.msgpack.v1")),
+        ("soap, dunlin.msgpack.v1, dunlin.json.v1", selected(Dialect::MsgpackV1, "dunlin.msgpack.v1")),
+        ("dunlin.json.v1, dunlin.msgpack.v1", selected(Dialect::JsonV1, "dunlin.json.v1")),
         ("dunlin.plain.v1", selected(Dialect::Plain, "dunlin.plain.v1")),
         ("dunlin.plain.v1, dunlin.json.v1", selected(Dialect::Plain, "dunlin.plain.v1")),
         ("unknown,dunlin.json.v1", selected(Dialect::JsonV1, "dunlin.json.v1")),
@@ -337,6 +340,7 @@ fn the_client_s_first_subprotocol_that_is_served_is_selected() {
     assert_eq!(decided(&raw, ""), Ok((Dialect::Raw, None)));
     assert_eq!(decided(&raw, "mqtt"), selected(Dialect::Raw, "mqtt"));
     assert_eq!(decided(&raw, "dunlin.json.v1"), refused);
+    assert_eq!(decided(&raw, "dunlin.msgpack.v1"), refused);
 }
 
 // E10
@@ -344,7 +348,8 @@ fn the_client_s_first_subprotocol_that_is_served_is_selected() {
 fn a_refused_subprotocol_names_those_served_and_no_token() {
     let request = Request::to("/_ws").with("sec-websocket-protocol", "mqtt, dunlin.token.secret");
     let rejection = request.decide(&one("subprotocols = [\"chat.v2\"]")).expect_err("refused");
-    assert!(rejection.detail.contains("dunlin.json.v1, dunlin.plain.v1, chat.v2"), "{}", rejection.detail);
+    let served = "dunlin.json.v1, dunlin.msgpack.v1, dunlin.plain.v1, chat.v2";
+    assert!(rejection.detail.contains(served), "{}", rejection.detail);
     assert!(!rejection.detail.contains("secret"));
 }
 

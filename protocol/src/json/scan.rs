@@ -13,6 +13,28 @@ pub(super) struct Scanner<'a> {
     at: usize,
 }
 
+/// Who is told what a walk comes by, in its order. A walk that ends early has told what came before.
+pub(crate) trait Listener {
+    /// An object or array begins.
+    fn opened(&mut self, is_object: bool);
+    /// The innermost one ends.
+    fn closed(&mut self);
+    /// Where a key of the innermost object is, with its quotes.
+    fn key(&mut self, quoted: Range<usize>);
+    /// Where a value is that holds no others.
+    fn scalar(&mut self, raw: Range<usize>);
+}
+
+/// A walk that nobody listens to costs no more than its steps.
+struct Nobody;
+
+impl Listener for Nobody {
+    fn opened(&mut self, _: bool) {}
+    fn closed(&mut self) {}
+    fn key(&mut self, _: Range<usize>) {}
+    fn scalar(&mut self, _: Range<usize>) {}
+}
+
 /// Why a walk ended early. Where it ended is [`Scanner::at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -59,6 +81,11 @@ impl<'a> Scanner<'a> {
 
     /// Walks over any value of at most [`DEPTH_MAX`] levels, after white space, and says where it was.
     pub(super) fn value(&mut self) -> Result<Range<usize>, Fault> {
+        self.value_heard_by(&mut Nobody)
+    }
+
+    /// The same, and tells what it comes by.
+    fn value_heard_by(&mut self, listener: &mut impl Listener) -> Result<Range<usize>, Fault> {
         self.space();
         let start = self.at;
         let mut open = Open::default();
@@ -67,42 +94,53 @@ impl<'a> Scanner<'a> {
                 Some(b'{') => {
                     self.at += 1;
                     open.push(true)?;
+                    listener.opened(true);
                     if !self.skip(b'}') {
-                        self.key()?;
+                        self.key(listener)?;
                         continue;
                     }
                     open.pop();
+                    listener.closed();
                 }
                 Some(b'[') => {
                     self.at += 1;
                     open.push(false)?;
+                    listener.opened(false);
                     if !self.skip(b']') {
                         continue;
                     }
                     open.pop();
+                    listener.closed();
                 }
-                Some(_) => self.scalar()?,
+                Some(_) => {
+                    let start = self.at;
+                    self.scalar()?;
+                    listener.scalar(start..self.at);
+                }
                 None => return Err(Fault::Syntax),
             }
-            if !self.close(&mut open)? {
+            if !self.close(&mut open, listener)? {
                 return Ok(start..self.at);
             }
         }
     }
 
     /// After a value: walks over what ends with it, up to the value that follows. `false` if none can follow.
-    fn close(&mut self, open: &mut Open) -> Result<bool, Fault> {
+    fn close(&mut self, open: &mut Open, listener: &mut impl Listener) -> Result<bool, Fault> {
         while open.depth > 0 {
             self.space();
             let next = self.peek();
             self.at += 1;
             match (next, open.is_object()) {
-                (Some(b','), true) => return self.key().map(|()| true),
+                (Some(b','), true) => return self.key(listener).map(|()| true),
                 (Some(b','), false) => {
                     self.space();
                     return Ok(true);
                 }
-                (Some(b'}'), true) | (Some(b']'), false) => open.pop(),
+                (Some(b'}'), true) | (Some(b']'), false) => {
+                    open.pop();
+                    listener.closed();
+                }
                 _ => {
                     self.at -= 1;
                     return Err(Fault::Syntax);
@@ -113,8 +151,9 @@ impl<'a> Scanner<'a> {
     }
 
     /// Walks over an object's key to its value.
-    fn key(&mut self) -> Result<(), Fault> {
-        self.text()?;
+    fn key(&mut self, listener: &mut impl Listener) -> Result<(), Fault> {
+        let quoted = self.text()?;
+        listener.key(quoted);
         self.punctuation(b':')?;
         self.space();
         Ok(())
@@ -264,8 +303,13 @@ const fn special(word: u64) -> u64 {
 
 /// Where the one JSON value is that `text` has to hold.
 pub(crate) fn value_in(text: &[u8]) -> Result<Range<usize>, PayloadError> {
+    heard_value(text, &mut Nobody)
+}
+
+/// The same, telling what is in it.
+pub(crate) fn heard_value(text: &[u8], listener: &mut impl Listener) -> Result<Range<usize>, PayloadError> {
     let mut scanner = Scanner::new(text);
-    let value = scanner.value().and_then(|range| scanner.end().map(|()| range));
+    let value = scanner.value_heard_by(listener).and_then(|range| scanner.end().map(|()| range));
     value.map_err(|fault| match fault {
         Fault::Syntax => PayloadError::Syntax { at: scanner.at },
         Fault::Depth => PayloadError::Depth,

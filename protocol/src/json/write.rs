@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::scan::plain_bytes;
-use crate::{Kind, Payload, RequestId, ServerFrame, Topic};
+use crate::map::{self, Map};
+use crate::{Kind, Payload, ServerFrame, Topic};
 
 /// Appends `{"topic":T,"payload":P}`, with `"cursor":C` behind it if there is one.
 ///
@@ -33,9 +34,7 @@ pub fn payload_alone(out: &mut Vec<u8>, payload: &Payload) {
 
 /// Appends `{"type":"message","payload":P}`: what a v1 peer gets that has no topic.
 pub fn message(out: &mut Vec<u8>, payload: &Payload) {
-    let mut object = Object::of_type(out, "message");
-    object.content(payload);
-    object.end();
+    map::message::<Object<'_>>(out, payload);
 }
 
 /// The payload of the session topic: `{"users":N}` (C1).
@@ -43,69 +42,32 @@ pub fn session(users: u64) -> Payload {
     Payload::json(format!("{{\"users\":{users}}}"))
 }
 
-/// Appends a frame that is no publication:
-///
-/// - `{"type":"welcome","peer","node","ping_ms","user"}`
-/// - `{"type":"ok","id","topic"?,"payload"|"base64"?,"local"?}`
-/// - `{"type":"ok","id","peer","user","node","namespace","topics","local"?}` for a hello
-/// - `{"type":"error","code","error","id"?,"topic"?}`
-/// - `{"type":"gap","topic","reason"}`
+/// Appends a frame that is no publication. A binary payload in it is `"base64"`.
 pub fn frame(out: &mut Vec<u8>, frame: &ServerFrame<'_>) {
-    match *frame {
-        ServerFrame::Welcome { peer, node, ping_ms, user } => {
-            let mut object = Object::of_type(out, "welcome");
-            object.text("peer", &peer.text());
-            object.text("node", node.as_bytes());
-            object.raw("ping_ms", ping_ms.to_string().as_bytes());
-            object.text_or_null("user", user);
-            object.end();
-        }
-        ServerFrame::Ok { id, topic, payload, local } => {
-            let mut object = Object::of_type(out, "ok");
-            object.id(id);
-            object.text_if("topic", topic.map(Topic::as_str));
-            if let Some(payload) = payload {
-                object.content(payload);
-            }
-            object.true_if("local", local);
-            object.end();
-        }
-        ServerFrame::Hello { id, peer, user, node, namespace, topics, local } => {
-            let mut object = Object::of_type(out, "ok");
-            object.id(id);
-            object.text("peer", &peer.text());
-            object.text_or_null("user", user);
-            object.text("node", node.as_bytes());
-            object.text("namespace", namespace.as_str().as_bytes());
-            object.texts("topics", topics);
-            object.true_if("local", local);
-            object.end();
-        }
-        ServerFrame::Error { code, error, id, topic } => {
-            let mut object = Object::of_type(out, "error");
-            object.text("code", code.as_str().as_bytes());
-            object.text("error", error.as_bytes());
-            if let Some(id) = id {
-                object.id(id);
-            }
-            object.text_if("topic", topic.map(Topic::as_str));
-            object.end();
-        }
-        ServerFrame::Gap { topic, reason } => {
-            let mut object = Object::of_type(out, "gap");
-            object.text("topic", topic.as_str().as_bytes());
-            object.text("reason", reason.as_str().as_bytes());
-            object.end();
-        }
-    }
+    map::frame::<Object<'_>>(out, frame);
 }
 
-/// An object being written, whose first key is its type. Keys are ours and need no escapes.
+/// An object being written, whose first key is its type. Keys need no escapes.
 struct Object<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl<'a> Object<'a> {
+impl Object<'_> {
+    #[inline]
+    fn key(&mut self, key: &str) {
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    #[inline]
+    fn raw(&mut self, key: &str, json: &[u8]) {
+        self.key(key);
+        self.out.extend_from_slice(json);
+    }
+}
+
+impl<'a> Map<'a> for Object<'a> {
     fn of_type(out: &'a mut Vec<u8>, name: &str) -> Self {
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(name.as_bytes());
@@ -113,42 +75,28 @@ impl<'a> Object<'a> {
         Self { out }
     }
 
-    fn key(&mut self, key: &str) {
-        self.out.extend_from_slice(b",\"");
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
-    }
-
-    fn raw(&mut self, key: &str, json: &[u8]) {
-        self.key(key);
-        self.out.extend_from_slice(json);
-    }
-
     fn text(&mut self, key: &str, text: &[u8]) {
         self.key(key);
         string(self.out, text);
     }
 
-    fn text_if(&mut self, key: &str, text: Option<&str>) {
-        if let Some(text) = text {
-            self.text(key, text.as_bytes());
-        }
+    fn count(&mut self, key: &str, count: u64) {
+        self.raw(key, count.to_string().as_bytes());
     }
 
-    fn true_if(&mut self, key: &str, holds: bool) {
-        if holds {
-            self.raw(key, b"true");
-        }
+    fn integer(&mut self, key: &str, number: i64) {
+        self.raw(key, number.to_string().as_bytes());
     }
 
-    fn text_or_null(&mut self, key: &str, text: Option<&str>) {
-        match text {
-            Some(text) => self.text(key, text.as_bytes()),
-            None => self.raw(key, b"null"),
-        }
+    fn null(&mut self, key: &str) {
+        self.raw(key, b"null");
     }
 
-    fn texts(&mut self, key: &str, topics: &[Topic]) {
+    fn holds(&mut self, key: &str) {
+        self.raw(key, b"true");
+    }
+
+    fn topics(&mut self, key: &str, topics: &[Topic]) {
         self.raw(key, b"[");
         for (index, topic) in topics.iter().enumerate() {
             if index > 0 {
@@ -159,14 +107,7 @@ impl<'a> Object<'a> {
         self.out.push(b']');
     }
 
-    fn id(&mut self, id: &RequestId) {
-        match id {
-            RequestId::Text(text) => self.text("id", text.as_bytes()),
-            RequestId::Number(number) => self.raw("id", number.to_string().as_bytes()),
-        }
-    }
-
-    fn content(&mut self, payload: &Payload) {
+    fn payload(&mut self, payload: &Payload) {
         self.out.push(b',');
         content(self.out, payload);
     }
@@ -204,7 +145,7 @@ fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends UTF-8 as a JSON string, with the escapes `JSON.stringify` uses.
-fn string(out: &mut Vec<u8>, mut text: &[u8]) {
+pub(crate) fn string(out: &mut Vec<u8>, mut text: &[u8]) {
     out.push(b'"');
     loop {
         let (plain, rest) = text.split_at(plain_bytes(text));

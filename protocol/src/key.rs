@@ -1,10 +1,8 @@
 //! The keys of client frames.
 
-use super::unquote;
-
 /// A key that some client frame has, in the order of [`KEYS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Type,
     Topic,
     Payload,
@@ -25,7 +23,7 @@ pub(super) enum Key {
 }
 
 /// What each key is called and has to hold.
-pub(super) const KEYS: [(&str, &str); 17] = [
+pub(crate) const KEYS: [(&str, &str); 17] = [
     ("type", "a string"),
     ("topic", "a string"),
     ("payload", "json"),
@@ -46,17 +44,9 @@ pub(super) const KEYS: [(&str, &str); 17] = [
 ];
 
 impl Key {
-    /// The key that a JSON string names, however it is escaped.
-    pub(super) fn of(quoted: &[u8]) -> Option<Self> {
-        match quoted {
-            [b'"', name @ .., b'"'] if !name.contains(&b'\\') => Self::named(name),
-            escaped => Self::named(unquote(escaped)?.as_bytes()),
-        }
-    }
-
-    /// A `match` rather than a search through [`KEYS`]: the compiler makes it a jump by length. `rooms` is
-    /// another name of `topics` (T4).
-    fn named(name: &[u8]) -> Option<Self> {
+    /// The key of that name. A `match` rather than a search through [`KEYS`]: the compiler makes it a jump by
+    /// length. `rooms` is another name of `topics` (T4).
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
             b"type" => Self::Type,
             b"topic" => Self::Topic,
@@ -79,12 +69,12 @@ impl Key {
         })
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         KEYS[self as usize].0
     }
 
     /// What it has to hold, for messages.
-    pub(super) fn wanted(self) -> &'static str {
+    pub(crate) fn wanted(self) -> &'static str {
         KEYS[self as usize].1
     }
 }
@@ -96,7 +86,7 @@ mod tests {
     #[test]
     fn keys_are_listed_in_their_order() {
         for (index, (name, _)) in KEYS.iter().enumerate() {
-            let key = Key::of(format!("{name:?}").as_bytes()).unwrap();
+            let key = Key::named(name.as_bytes()).unwrap();
             assert_eq!((key as usize, key.name()), (index, *name));
         }
     }
