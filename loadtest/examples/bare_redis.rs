@@ -162,11 +162,12 @@ impl RoundTrip {
     fn publish_until(&mut self, until: Nanos, pacer: &mut Pacer) -> Result<()> {
         loop {
             let now = clock::now();
+            // What was due is published, however late: what never leaves would be missing among the latencies.
+            while let Some(intended) = pacer.take_before(now, until) {
+                self.publish(intended);
+            }
             if now >= until {
                 return Ok(());
-            }
-            while let Some(intended) = pacer.take(now) {
-                self.publish(intended);
             }
             self.turn()?;
         }

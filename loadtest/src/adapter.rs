@@ -160,12 +160,22 @@ impl Adapter {
     }
 
     /// What a peer says once its upgrade is done.
-    pub fn open(&self, roll: &Roll, peer: Peer, outbox: &mut Vec<u8>) {
+    pub fn open(&mut self, roll: &Roll, peer: Peer, outbox: &mut Vec<u8>) {
+        self.forget(peer);
         match self.protocol {
             Protocol::Plain => plain::open(roll, peer, outbox),
             Protocol::DunlinMsgpack => msgpack::open(roll, peer, outbox),
             Protocol::Nats => nats::open(roll, peer, outbox),
             Protocol::Raw | Protocol::Nchan | Protocol::SocketIo => {}
+        }
+    }
+
+    /// What a peer's connection before this one left unfinished is nobody's.
+    fn forget(&mut self, peer: Peer) {
+        match &mut self.stream {
+            Stream::Nats(nats) => nats.forget(peer),
+            Stream::Lossy(lossy) => lossy.forget(peer),
+            Stream::Whole => {}
         }
     }
 
@@ -195,6 +205,21 @@ impl Adapter {
             (Stream::Whole, Protocol::Nchan) => nchan::hear(roll, peer, heard),
             (Stream::Whole, Protocol::SocketIo) => socket_io::hear(roll, peer, message, outbox, heard),
             (Stream::Whole, Protocol::Raw | Protocol::Nats) => {}
+        }
+    }
+
+    /// Tells what a message holds, be it a delivery or not.
+    pub fn hear_any(
+        &mut self,
+        roll: &Roll,
+        peer: Peer,
+        message: &[u8],
+        outbox: &mut Vec<u8>,
+        heard: &mut dyn FnMut(Heard<'_>),
+    ) {
+        match self.delivery(message) {
+            Some(stamp) => heard(Heard::Delivery(stamp)),
+            None => self.hear(roll, peer, message, outbox, heard),
         }
     }
 }

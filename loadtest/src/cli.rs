@@ -1,11 +1,12 @@
 //! The command line, and what it means.
 
-pub(crate) mod lives;
+mod lives;
 mod load;
+mod number;
 
 use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use dunlin_loadtest::{
     adapter::{Losses, Protocol},
@@ -83,6 +84,9 @@ pub(crate) enum Command {
         /// How long to keep them
         #[arg(long, default_value = "5s", value_parser = duration::parse)]
         hold: Duration,
+        /// Another process whose CPU is reported, as NAME=PID; may be repeated
+        #[arg(long, value_name = "NAME=PID", value_parser = beside)]
+        beside: Vec<Beside>,
     },
     /// Connect and leave
     Connect {
@@ -115,14 +119,17 @@ impl Cli {
     }
 
     /// Who is idle. Nobody publishes, unless it takes a probe to see that a subscription is there.
-    pub(crate) fn idle_cast(&self, peers: u32, topics: u32) -> Result<Cast> {
+    pub(crate) fn idle_cast(&self, peers: u32, topics: u32, beside: &[Beside]) -> Result<Cast> {
+        self.has_no_losses()?;
         let publishers = u32::from(self.answers() == Answers::Nothing);
         let topics = self.topics(topics);
-        Ok(Cast { topics, peers, publishers, size: 0, ..self.empty_cast()? })
+        let beside = beside.to_vec();
+        Ok(Cast { topics, peers, publishers, beside, size: 0, ..self.empty_cast()? })
     }
 
     /// Who connects and leaves.
     pub(crate) fn arrivals(&self, count: u32) -> Result<Arrivals> {
+        self.has_no_losses()?;
         Ok(Arrivals {
             target: self.target()?,
             protocol: self.adapter,
@@ -132,6 +139,12 @@ impl Cli {
             topics: self.topics(1),
             answers: self.answers(),
         })
+    }
+
+    /// Who doesn't check sequences has no use for faults in them.
+    fn has_no_losses(&self) -> Result<()> {
+        ensure!(self.lossy.is_none(), "--lossy is for fanout, topics and cross: only they check sequences");
+        Ok(())
     }
 
     fn empty_cast(&self) -> Result<Cast> {

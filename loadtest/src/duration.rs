@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+/// Nobody measures for longer, and no sum of two moments overflows.
+const MAX: Duration = Duration::from_hours(30 * 24);
 
 /// Reads `500ms`, `2s`, `1.5s` or `1m`.
 pub fn parse(text: &str) -> Result<Duration> {
@@ -15,7 +18,17 @@ pub fn parse(text: &str) -> Result<Duration> {
         "m" => number * 60.0,
         _ => bail!("{text:?} needs a unit: ms, s or m"),
     };
-    Duration::try_from_secs_f64(seconds).with_context(|| format!("{text:?} is no duration"))
+    let duration =
+        Duration::try_from_secs_f64(seconds).with_context(|| format!("{text:?} is no duration"))?;
+    ensure!(duration <= MAX, "{text:?} is more than 30 days");
+    Ok(duration)
+}
+
+/// Reads one that is not zero.
+pub fn parse_some(text: &str) -> Result<Duration> {
+    let duration = parse(text)?;
+    ensure!(!duration.is_zero(), "there is nothing to measure in {text}");
+    Ok(duration)
 }
 
 #[cfg(test)]
@@ -34,5 +47,7 @@ mod tests {
         assert!(parse("10").is_err());
         assert!(parse("-1s").is_err());
         assert!(parse("soon").is_err());
+        assert!(parse("1e18s").is_err() && parse("NaNs").is_err());
+        assert!(parse("0s").is_ok() && parse_some("0s").is_err());
     }
 }

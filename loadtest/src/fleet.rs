@@ -12,7 +12,7 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::{buffer::spare_capacity, event::epoll, fd::OwnedFd, io::Errno};
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,8 @@ pub struct Tally {
     pub closed: u32,
     /// Upgrades answered 429 and dialled again later.
     pub retried: u32,
-    /// The longest time spent between two waits: while it lasts nothing is published or read.
+    /// The longest time spent between two waits, or beyond the end of one: while it lasts nothing is published
+    /// or read.
     pub stall: Nanos,
 }
 
@@ -87,6 +88,8 @@ pub struct Fleet {
     dialing: u32,
     concurrency: u32,
     rest: Rest,
+    /// Since when nothing has been waited for; none before the first wait.
+    busy_since: Option<Nanos>,
     tally: Tally,
 }
 
@@ -108,6 +111,10 @@ enum Dialed {
 /// Events taken per wait: few enough that publications due meanwhile are not held up.
 const EVENTS_PER_TURN: usize = 128;
 
+/// What may wait for a peer's socket: minutes of any load that a server takes, and little of a machine's
+/// memory.
+const UNSENT_BYTES_MAX: usize = 512 << 20;
+
 impl Fleet {
     /// No peers yet; at most `concurrency` upgrades will be under way at a time.
     pub fn new(concurrency: u32, rest: Rest) -> Result<Self> {
@@ -122,6 +129,7 @@ impl Fleet {
             dialing: 0,
             concurrency,
             rest,
+            busy_since: None,
             tally: Tally::default(),
         })
     }
@@ -144,6 +152,7 @@ impl Fleet {
     /// Starts counting the longest stall anew.
     pub fn forget_stall(&mut self) {
         self.tally.stall = 0;
+        self.busy_since = Some(clock::now());
     }
 
     /// Puts a message into a peer's outbox; [`Fleet::flush`] sends it.
@@ -151,12 +160,12 @@ impl Fleet {
         let wire =
             self.links[peer as usize].wire().with_context(|| format!("peer {peer} was disconnected"))?;
         frame::push_message(&mut wire.outbox, format, body);
+        ensure!(
+            wire.outbox.len() <= UNSENT_BYTES_MAX,
+            "{} MiB of peer {peer} wait to be sent: its server doesn't read, or the rate is beyond what any takes",
+            wire.outbox.len() >> 20
+        );
         Ok(())
-    }
-
-    /// The same for text.
-    pub fn push_text(&mut self, peer: Peer, body: &[u8]) -> Result<()> {
-        self.push(peer, Format::Text, body)
     }
 
     /// Sends a peer's outbox as far as the socket takes it; the rest follows when it can.
@@ -182,21 +191,28 @@ impl Fleet {
         };
         let mut events = std::mem::take(&mut self.events);
         events.clear();
-        let timeout = match self.rest {
-            Rest::Sleep => clock::timespec(until.saturating_sub(now)),
-            Rest::Spin => clock::timespec(0),
+        let until = match self.rest {
+            Rest::Sleep => until.max(now),
+            Rest::Spin => now,
         };
-        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout)) {
+        self.note_stall(clock::now());
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&clock::timespec(until - now))) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let woke = clock::now();
+        // A process that is stopped while it waits wakes long after it wanted to.
+        self.busy_since = Some(clock::now().min(until));
         for event in &events {
             self.handle_ready(event.data.u64() as Peer, event.flags, listener)?;
         }
         self.events = events;
-        self.tally.stall = self.tally.stall.max(clock::now() - woke);
+        self.note_stall(clock::now());
         Ok(())
+    }
+
+    fn note_stall(&mut self, now: Nanos) {
+        let busy = self.busy_since.map_or(0, |since| now.saturating_sub(since));
+        self.tally.stall = self.tally.stall.max(busy);
     }
 
     fn dial(&mut self, now: Nanos, listener: &mut impl Listener) -> Result<Dialed> {

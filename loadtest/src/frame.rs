@@ -5,6 +5,9 @@
 
 use anyhow::{Result, bail};
 
+/// No frame that a load asks for is nearly as long; a server that announces more is not waited for.
+pub const FRAME_BYTES_MAX: u64 = 16 << 20;
+
 /// One whole frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -43,9 +46,10 @@ impl<'a> Frames<'a> {
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'a>>> {
         let Some((head, length)) = read_head(self.rest) else { return Ok(None) };
-        let Some(end) = usize::try_from(length).ok().and_then(|length| head.checked_add(length)) else {
-            bail!("the server announced a frame of {length} bytes");
-        };
+        if length > FRAME_BYTES_MAX {
+            bail!("the server announced a frame of {length} bytes, at most {FRAME_BYTES_MAX} are read");
+        }
+        let end = head + length as usize;
         if self.rest.len() < end {
             return Ok(None);
         }
@@ -203,10 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_longer_than_memory_is_refused() {
-        let mut bytes = vec![0x81, 127];
-        bytes.extend_from_slice(&u64::MAX.to_be_bytes());
-        assert!(Frames::new(&bytes).next_frame().is_err());
+    fn a_frame_longer_than_the_limit_is_refused_as_soon_as_it_is_announced() {
+        let announced = |length: u64| {
+            let bytes = [&[0x81, 127][..], &length.to_be_bytes()].concat();
+            Frames::new(&bytes).next_frame().map(|frame| frame.is_some())
+        };
+        assert!(matches!(announced(FRAME_BYTES_MAX), Ok(false)), "the rest may come");
+        assert!(announced(FRAME_BYTES_MAX + 1).is_err() && announced(u64::MAX).is_err());
     }
 
     #[test]

@@ -12,6 +12,12 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// What a 429 without `Retry-After` is taken to say.
 const RETRY_DEFAULT: Duration = Duration::from_secs(1);
 
+/// No server is waited for any longer, whatever its `Retry-After`.
+const RETRY_MAX: Duration = Duration::from_hours(1);
+
+/// An answer whose head is longer is none.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
 /// What the server's bytes so far mean.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -41,7 +47,12 @@ pub fn request(target: &Target) -> Vec<u8> {
 
 /// Judges what the server has answered so far.
 pub fn answer(bytes: &[u8]) -> Answer {
-    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Answer::Partial };
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return match bytes.len() {
+            ..HEAD_BYTES_MAX => Answer::Partial,
+            length => Answer::Refused(format!("{length} bytes without the end of a head")),
+        };
+    };
     let head = String::from_utf8_lossy(&bytes[..end]);
     let status = head.lines().next().unwrap_or_default();
     match status.split(' ').nth(1) {
@@ -50,7 +61,8 @@ pub fn answer(bytes: &[u8]) -> Answer {
         Some("429") => Answer::Later(
             header(&head, "retry-after")
                 .and_then(|seconds| seconds.parse().ok())
-                .map_or(RETRY_DEFAULT, Duration::from_secs),
+                .map_or(RETRY_DEFAULT, Duration::from_secs)
+                .min(RETRY_MAX),
         ),
         _ => Answer::Refused(status.to_owned()),
     }
@@ -91,6 +103,14 @@ mod tests {
             Answer::Later(Duration::from_secs(3))
         );
         assert_eq!(answer(b"HTTP/1.1 429 Slow\r\n\r\n"), Answer::Later(RETRY_DEFAULT));
+        let never = format!("HTTP/1.1 429 Slow\r\nRetry-After: {}\r\n\r\n", u64::MAX);
+        assert_eq!(answer(never.as_bytes()), Answer::Later(RETRY_MAX));
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        assert_eq!(answer(&vec![b'x'; HEAD_BYTES_MAX - 1]), Answer::Partial);
+        assert!(matches!(answer(&vec![b'x'; HEAD_BYTES_MAX]), Answer::Refused(_)));
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub fn make_room_for(peers: u64) -> Result<()> {
     let limit = raise_open_files()?;
     ensure!(
         peers + SPARE <= limit,
-        "{peers} peers at once need {} open files, the limit is {limit}",
+        "{peers} connections at once take {} open files, and this process may have {limit} \
+         (RLIMIT_NOFILE, ulimit -Hn): raise that; fanout, topics and cross can also be spread with --agents",
         peers + SPARE
     );
     Ok(())

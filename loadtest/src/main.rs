@@ -40,12 +40,15 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode> {
     // The default slack of 50 µs would be seen in every latency.
     rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1))?;
+    if let Some(folder) = &cli.report {
+        page::prepare(folder)?;
+    }
     match &cli.command {
         Command::Fanout(load) => return told(cli, carry(cli, Shape::Fanout, load)?),
         Command::Topics(load) => return told(cli, carry(cli, Shape::Topics, load)?),
         Command::Cross(load) => return told(cli, carry(cli, Shape::Cross, load)?),
-        Command::Idle { peers, topics, hold } => {
-            let cast = cli.idle_cast(*peers, *topics)?;
+        Command::Idle { peers, topics, hold, beside } => {
+            let cast = cli.idle_cast(*peers, *topics, beside)?;
             return finish(cli, &idle::run(cast, *hold, cli.redis()?, &mut *on_stderr())?);
         }
         Command::Connect { count } => {

@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** due times depend on the start and the rate alone. A late publication keeps the time it
 //! was meant for and the next ones are not moved, so lateness shows up as latency (no coordinated
-//! omission).
+//! omission). That holds for the last ones, too: who publishes until an end takes all that were due before
+//! it, even if the end has passed.
 
 use crate::clock::{Nanos, SECOND};
 
@@ -27,13 +28,18 @@ impl Pacer {
 
     /// When the next publication is due.
     pub fn due(&self) -> Nanos {
-        self.start + (self.taken as f64 * SECOND as f64 / self.per_second) as Nanos
+        self.start.saturating_add((self.taken as f64 * SECOND as f64 / self.per_second) as Nanos)
     }
 
     /// Takes the next publication if it is due; the answer is when it was.
     pub fn take(&mut self, now: Nanos) -> Option<Nanos> {
+        self.take_before(now, Nanos::MAX)
+    }
+
+    /// The same, unless it is due at `end` or later.
+    pub fn take_before(&mut self, now: Nanos, end: Nanos) -> Option<Nanos> {
         let due = self.due();
-        let behind = now.checked_sub(due)?;
+        let behind = now.checked_sub(due).filter(|_| due < end)?;
         self.behind = self.behind.max(behind);
         self.behind_lately = self.behind_lately.max(behind);
         self.taken += 1;
@@ -68,6 +74,20 @@ mod tests {
         assert_eq!(pacer.take(1099), None);
         let late: Vec<_> = std::iter::from_fn(|| pacer.take(4100)).collect();
         assert_eq!(late, [1100, 2100, 3100, 4100], "intended times are not moved by lateness");
+    }
+
+    #[test]
+    fn what_was_due_before_an_end_is_taken_however_late_and_counts_as_behind() {
+        let mut pacer = Pacer::new(0, 1000.0);
+        let late: Vec<_> = std::iter::from_fn(|| pacer.take_before(9_000_000, 3_000_000)).collect();
+        assert_eq!(late, [0, 1_000_000, 2_000_000]);
+        assert_eq!((pacer.behind(), pacer.due()), (9_000_000, 3_000_000));
+    }
+
+    #[test]
+    fn the_slowest_pace_is_due_at_the_end_of_time() {
+        let mut pacer = Pacer::new(SECOND, 1e-300);
+        assert_eq!((pacer.take(SECOND), pacer.due()), (Some(SECOND), Nanos::MAX));
     }
 
     #[test]

@@ -33,21 +33,8 @@ impl Sub for Cpu {
 pub struct Holdings {
     /// Anonymous resident memory in KiB: heap and stacks, without the program's own pages.
     pub anonymous_kib: u64,
-    /// All resident memory in KiB.
-    pub resident_kib: u64,
-    /// Threads.
-    pub threads: u64,
     /// Open descriptors; none if the process is somebody else's.
     pub descriptors: Option<u64>,
-}
-
-/// How often threads gave the processor to another.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Switches {
-    /// By waiting.
-    pub voluntary: u64,
-    /// Because the kernel thought it was somebody else's turn.
-    pub involuntary: u64,
 }
 
 /// The measured server.
@@ -79,25 +66,12 @@ impl Server {
 
     /// Anonymous resident memory in KiB: heap and stacks, without the program's own pages.
     pub fn memory_kib(self) -> Result<u64> {
-        parse_anonymous(&self.read("status")?).context("/proc status has no RssAnon")
+        number(&self.read("status")?, "RssAnon:").context("/proc status has no RssAnon")
     }
 
     /// What it holds at this moment.
     pub fn holdings(self) -> Result<Holdings> {
-        let status = self.read("status")?;
-        parse_holdings(&status, self.descriptors()).context("/proc status has an unknown shape")
-    }
-
-    /// How often its threads have given up the processor, or had to, since they started.
-    pub fn switches(self) -> Result<Switches> {
-        let mut all = Switches::default();
-        for thread in fs::read_dir(format!("/proc/{}/task", self.pid)).context("its threads")? {
-            // A thread that ended meanwhile is no longer counted by anybody.
-            let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { continue };
-            all.voluntary += number(&status, "voluntary_ctxt_switches:").unwrap_or_default();
-            all.involuntary += number(&status, "nonvoluntary_ctxt_switches:").unwrap_or_default();
-        }
-        Ok(all)
+        Ok(Holdings { anonymous_kib: self.memory_kib()?, descriptors: self.descriptors() })
     }
 
     /// Open descriptors; none if they are not for us to see. Since Linux 6.2 the directory's size says how
@@ -126,19 +100,6 @@ fn parse_stat(stat: &str, ticks: f64) -> Option<Cpu> {
     Some(Cpu { user: fields.next()? / ticks, system: fields.next()? / ticks })
 }
 
-fn parse_anonymous(status: &str) -> Option<u64> {
-    number(status, "RssAnon:")
-}
-
-fn parse_holdings(status: &str, descriptors: Option<u64>) -> Option<Holdings> {
-    Some(Holdings {
-        anonymous_kib: parse_anonymous(status)?,
-        resident_kib: number(status, "VmRSS:")?,
-        threads: number(status, "Threads:")?,
-        descriptors,
-    })
-}
-
 /// The number behind a name at the start of a line.
 fn number(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -157,14 +118,7 @@ mod tests {
 
     #[test]
     fn anonymous_memory_is_read_in_kib() {
-        assert_eq!(parse_anonymous("VmRSS:\t  10 kB\nRssAnon:\t    4321 kB\n"), Some(4321));
-    }
-
-    #[test]
-    fn what_a_process_holds_is_read() {
-        let status = "VmRSS:\t  10 kB\nRssAnon:\t    4 kB\nThreads:\t7\n";
-        let holdings = parse_holdings(status, None).unwrap();
-        assert_eq!((holdings.anonymous_kib, holdings.resident_kib, holdings.threads), (4, 10, 7));
+        assert_eq!(number("VmRSS:\t  10 kB\nRssAnon:\t    4321 kB\n", "RssAnon:"), Some(4321));
     }
 
     #[test]
@@ -172,7 +126,6 @@ mod tests {
         let server = Server::new(std::process::id());
         let held: Vec<_> = (0..200).map(|_| fs::File::open("/dev/null").unwrap()).collect();
         assert!(server.holdings().unwrap().descriptors.unwrap() > held.len() as u64);
-        assert!(server.switches().unwrap().voluntary > 0);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What a run is remembered by: its figures, and how they came about in time.
 
-use std::{collections::BTreeMap, fs, thread};
+use std::{collections::BTreeMap, fs};
 
 use serde::Serialize;
 
-use crate::{clock, sampler::Sampler, statistics::Summary};
+use crate::{
+    clock::{self, SECOND},
+    sampler::Sampler,
+    statistics::Summary,
+};
 
 /// A whole run.
 #[derive(Debug, Clone, Serialize)]
@@ -136,6 +140,7 @@ impl Record {
     /// Takes over what was sampled.
     #[must_use]
     pub fn with_samples(mut self, sampler: Sampler) -> Self {
+        self.started_unix_s = clock::unix_seconds() - sampler.age() / SECOND;
         (self.samples, self.marks) = sampler.into_parts();
         self
     }
@@ -162,8 +167,10 @@ fn machine() -> String {
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.split_once(':').map(|(_, value)| value.trim().to_owned())
     };
-    let processor = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "processor".to_owned());
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let processors = read("/proc/cpuinfo");
+    let processor = field(&processors, "model name").unwrap_or_else(|| "processor".to_owned());
+    // All of the machine's, not those that this process is pinned to.
+    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
     let memory_kib: f64 = field(&read("/proc/meminfo"), "MemTotal")
         .and_then(|text| text.split(' ').next()?.parse().ok())
         .unwrap_or_default();

@@ -27,21 +27,15 @@ pub struct Redis {
     unread: Vec<u8>,
 }
 
-/// What Redis has done since it started, and what is subscribed to now.
+/// What Redis has done since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Info {
     /// Commands executed, those of scripts included.
     pub commands: u64,
-    /// Of these, `PUBLISH`.
-    pub publishes: u64,
     /// CPU of all threads, in seconds.
     pub cpu: Cpu,
     /// CPU of the thread that executes commands; the same as `cpu` before Redis 6.2.
     pub main_thread: Cpu,
-    /// Channels that somebody is subscribed to.
-    pub channels: u64,
-    /// Patterns that somebody is subscribed to.
-    pub patterns: u64,
 }
 
 impl Redis {
@@ -123,7 +117,6 @@ fn parse_info(text: &str) -> Result<Info> {
         let user = number(&format!("used_cpu_user{suffix}"))?;
         Some(Cpu { user, system: number(&format!("used_cpu_sys{suffix}"))? })
     };
-    let calls = |name: &str| fields.get(name).and_then(|value| stat(value, "calls")).unwrap_or_default();
     let commands: f64 = fields
         .iter()
         .filter(|(name, _)| name.starts_with("cmdstat_") && **name != "cmdstat_info")
@@ -134,11 +127,8 @@ fn parse_info(text: &str) -> Result<Info> {
     let without_asking = |cpu: Cpu| Cpu { user: cpu.user - asking, ..cpu };
     Ok(Info {
         commands: commands as u64,
-        publishes: calls("cmdstat_publish") as u64,
         cpu: without_asking(all),
         main_thread: without_asking(cpu("_main_thread").unwrap_or(all)),
-        channels: number("pubsub_channels").unwrap_or_default() as u64,
-        patterns: number("pubsub_patterns").unwrap_or_default() as u64,
     })
 }
 
@@ -165,7 +155,7 @@ mod tests {
     #[test]
     fn an_info_is_read_and_what_asking_costs_is_left_out() {
         let info = parse_info(TEXT).unwrap();
-        assert_eq!((info.commands, info.publishes, info.channels, info.patterns), (1000, 900, 12, 1));
+        assert_eq!(info.commands, 1000);
         assert_eq!(info.cpu, Cpu { user: 7.0, system: 2.5 });
         assert_eq!(info.main_thread, Cpu { user: 6.5, system: 2.0 });
     }

@@ -16,9 +16,9 @@ use serde::Serialize;
 use crate::{
     pacer::BEHIND_MAX,
     scenario::{
-        climb::{Ascent, Step},
+        climb::{Ascent, Fault, Step},
         connect::{Connects, Part},
-        fanout::{CpuPer, Outcome},
+        fanout::{CpuPer, NOTHING_CAME, Outcome},
         idle::Idle,
     },
 };
@@ -51,8 +51,16 @@ pub fn step_line(step: &Step) -> String {
         outcome.achieved_per_second,
         outcome.latency.p99_ms,
         cpu(outcome.cpu),
-        fault.map_or("good".to_owned(), |fault| format!("{fault:?}").to_lowercase()),
-    )
+        fault.map_or("good", Fault::name),
+    ) + &behind(outcome)
+}
+
+/// A step in which the client itself was late says little about the server.
+fn behind(outcome: &Outcome) -> String {
+    if outcome.client_kept_pace() {
+        return String::new();
+    }
+    format!(" (the client was {:.0} ms behind)", outcome.behind_ms)
 }
 
 impl Report for Outcome {
@@ -83,6 +91,7 @@ impl Report for Outcome {
         ];
         let beside = self.beside.iter().map(|(name, each)| format!("{name}: {}", cpu(Some(*each))));
         rows.extend(beside.map(|figure| ("CPU beside it, per delivery", figure)));
+        rows.extend(self.silent.then(|| ("fault", NOTHING_CAME.to_owned())));
         rows.extend(self.complaint.clone().map(|complaint| ("first complaint", complaint)));
         if !self.client_kept_pace() {
             let limit = BEHIND_MAX / 1_000_000;
@@ -108,7 +117,7 @@ impl Report for Ascent {
 
 impl Report for Idle {
     fn rows(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut rows = vec![
             ("peers", self.peers.to_string()),
             ("connects", per_second(self.connects_per_second)),
             ("retried after 429", self.retried.to_string()),
@@ -118,7 +127,12 @@ impl Report for Idle {
             ("server memory per peer", format!("{:.2} KiB", self.kib_per_peer)),
             ("server CPU while idle", format!("{:.2} % of a core", self.idle_cpu_percent)),
             ("closed by the server", self.closed.to_string()),
-        ]
+        ];
+        let beside = self.beside_cpu_percent.iter().map(|(name, cpu)| {
+            format!("{name}: {}", cpu.map_or("gone".to_owned(), |cpu| format!("{cpu:.2} % of a core")))
+        });
+        rows.extend(beside.map(|figure| ("CPU beside it while idle", figure)));
+        rows
     }
 }
 
@@ -131,6 +145,7 @@ impl Report for Connects {
             ("connect + subscribe + close", part(&self.cycle)),
             ("retried after 429", self.retried.to_string()),
             ("ended without a Close frame", self.abrupt.to_string()),
+            ("closed by the server", self.thrown_out.values().sum::<u32>().to_string()),
         ]
     }
 }

@@ -59,10 +59,10 @@ impl Roll {
     }
 
     /// How many connections the publishers need.
-    pub fn lines(&self) -> u32 {
+    pub fn lines(&self) -> u64 {
         match self.binding {
-            Binding::Free => self.publishers,
-            Binding::Bound => self.publishers * self.topics.count,
+            Binding::Free => self.publishers.into(),
+            Binding::Bound => u64::from(self.publishers) * u64::from(self.topics.count),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::Result;
 
 use crate::{
-    clock::{Nanos, SECOND},
+    clock::{self, Nanos, SECOND},
     process::{Beside, Cpu, Server},
     record::{Mark, Sample},
     redis::{Info, Redis},
@@ -158,14 +158,6 @@ impl Sampler {
         Ok(())
     }
 
-    /// Begins an interval here without ending one: what happened since the last sample is nobody's.
-    pub fn skip(&mut self, now: Nanos, counts: Counts) -> Result<()> {
-        self.last = self.read(now, counts)?;
-        self.anchor = now;
-        self.due = now + self.interval;
-        Ok(())
-    }
-
     /// Notes a moment.
     pub fn mark(&mut self, now: Nanos, text: impl Into<String>) {
         let at_s = self.since_start(now);
@@ -193,6 +185,11 @@ impl Sampler {
     fn beat_after(&self, now: Nanos) -> Nanos {
         let left = self.interval - now.saturating_sub(self.anchor) % self.interval;
         now + if left < self.interval / 2 { left + self.interval } else { left }
+    }
+
+    /// How long ago it began, in nanoseconds.
+    pub fn age(&self) -> Nanos {
+        clock::now().saturating_sub(self.start)
     }
 
     fn since_start(&self, now: Nanos) -> f64 {
@@ -300,15 +297,6 @@ mod tests {
         let [slow, quiet] = sampler.samples() else { panic!("two samples") };
         assert!(slow.latency.unwrap().max_ms >= 300.0);
         assert_eq!(quiet.latency, None);
-    }
-
-    #[test]
-    fn what_is_skipped_belongs_to_no_interval() {
-        let mut sampler = Sampler::new(0, 250 * MS, None, Vec::new());
-        sampler.skip(10 * SECOND, counts(1_000_000)).unwrap();
-        sampler.take(11 * SECOND, counts(1_000_500), None).unwrap();
-        let sample = &sampler.samples()[0];
-        assert_eq!((sample.span_s, sample.deliveries_per_second), (1.0, 500.0));
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod voice;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::Protocol;
+
 /// Whether the server answers a frame with `id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answers {
@@ -26,6 +28,35 @@ pub enum Answers {
     Ok,
     /// Not at all (the bare loop): publications are sent until each subscriber has seen one.
     Nothing,
+}
+
+impl Answers {
+    /// What a message about peers that never got ready adds.
+    pub(crate) fn hint(self) -> &'static str {
+        match self {
+            Self::Ok => " (a server without answers needs --no-ack)",
+            Self::Nothing => "",
+        }
+    }
+}
+
+/// When a peer that comes alone, without publishers who could probe for it, is taken to be subscribed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// When the server says so.
+    Confirmed,
+    /// As soon as it has asked.
+    AtOnce,
+}
+
+impl Arrival {
+    /// A protocol that receives its publishers, receives everybody.
+    pub(crate) fn of(protocol: Protocol, answers: Answers) -> Self {
+        match answers {
+            Answers::Nothing if !protocol.receives_publishers() => Self::AtOnce,
+            Answers::Nothing | Answers::Ok => Self::Confirmed,
+        }
+    }
 }
 
 /// How far a run is, for whoever looks at other processes at the same moments.
@@ -74,6 +105,9 @@ impl Topics {
 
 /// Digits of a topic's number.
 pub(crate) const DIGITS: usize = 7;
+
+/// As many topics as have different names.
+pub(crate) const TOPICS_MAX: u32 = 10_u32.pow(DIGITS as u32);
 
 #[cfg(test)]
 mod tests {

@@ -48,7 +48,7 @@ impl Ledger {
     pub fn note(&mut self, stream: usize, sequence: u32) -> Verdict {
         let next = &mut self.next[stream];
         if sequence == *next {
-            *next += 1;
+            *next = next.saturating_add(1);
             return Verdict::Next;
         }
         self.note_out_of_order(stream, sequence)
@@ -86,7 +86,7 @@ impl Ledger {
         let next = &mut self.next[stream];
         if sequence > *next {
             self.holes.entry(stream).or_default().push(*next..sequence);
-            *next = sequence + 1;
+            *next = sequence.saturating_add(1);
             return Verdict::Skipped;
         }
         if self.holes.get_mut(&stream).is_some_and(|holes| fill(holes, sequence)) {
@@ -148,6 +148,13 @@ mod tests {
     fn a_late_delivery_that_comes_twice_is_a_duplicate_too() {
         let faults = faults_of(&[0, 4, 2, 2]);
         assert_eq!(faults, Faults { lost: 2, duplicated: 1, reordered: 1 });
+    }
+
+    #[test]
+    fn a_number_that_nobody_sent_is_no_panic() {
+        let mut ledger = Ledger::new(1);
+        assert_eq!((ledger.note(0, u32::MAX), ledger.note(0, u32::MAX)), (Verdict::Skipped, Verdict::Next));
+        assert_eq!(ledger.settle(|_| 5).lost, u64::from(u32::MAX));
     }
 
     #[test]

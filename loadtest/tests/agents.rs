@@ -58,7 +58,11 @@ fn run(arguments: &str) -> Output {
 fn clean(arguments: &str) -> Value {
     let output = run(arguments);
     assert!(output.status.success(), "{output:?}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    reported(&output)
+}
+
+fn reported(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
 fn count(report: &Value, name: &str) -> u64 {
@@ -90,7 +94,7 @@ fn faults_made_on_purpose_turn_the_exit_code_red() {
     clean(SHORT);
     for losses in ["drop=0.05", "double=0.05", "swap=0.05"] {
         let output = run(&format!("{SHORT} --lossy {losses}"));
-        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report = reported(&output);
         let faults = ["lost", "duplicated", "reordered"].map(|name| count(&report, name));
         assert!(faults.iter().sum::<u64>() > 0, "{losses}: {report}");
         assert_eq!(output.status.code(), Some(3), "{losses}: {report}");
@@ -107,7 +111,7 @@ fn share_of(url: &str, agents: usize) -> Share {
         ..Cast::new(Target::parse(url).unwrap())
     };
     let plan = Plan {
-        pace: Pace::Deliveries(5000.0),
+        pace: Pace::Deliveries(5010.0),
         warmup: Duration::from_millis(400),
         duration: Duration::from_millis(400),
     };
@@ -134,16 +138,13 @@ fn share_of(url: &str, agents: usize) -> Share {
 #[test]
 fn several_agents_see_what_one_process_would() {
     let url = serve();
-    let alone = share_of(&url, 0);
-    for agents in [1, 2, 3] {
+    for agents in [0, 1, 2, 3] {
         let share = share_of(&url, agents);
-        assert_eq!((alone.faults(), share.faults()), (0, 0), "{share:?}");
-        // All are paced alike for twice 400 ms, and without faults each publication came to each of its
-        // subscribers; how many there were depends on when the last one left.
-        assert!(share.delivered.abs_diff(alone.delivered) <= 200, "{share:?} {alone:?}");
-        let measured = share.latencies.count();
-        assert!(measured > 0 && measured <= share.delivered, "{share:?}");
-        assert!(share.publications.abs_diff(alone.publications) <= 60, "{share:?} {alone:?}");
+        assert_eq!(share.faults(), 0, "{share:?}");
+        // With 20 peers on 3 topics 5,010 deliveries take 751.5 publications a second: 602 in 800 ms, half of
+        // them in the second half. Each publisher in turn puts 101 on the first topic, 100 on the others.
+        assert_eq!((share.publications, share.delivered), (301, 202 * 7 + 200 * 13), "{share:?}");
+        assert_eq!(share.latencies.count(), share.delivered / 2, "{share:?}");
         assert!(share.latencies.summary().max_ms < 5_000.0, "clocks are set right: {share:?}");
     }
 }

@@ -198,8 +198,13 @@ fn every_fault_made_on_purpose_is_noticed() {
 
 #[test]
 fn idle_peers_are_connected_and_none_is_closed() {
-    let report = idle::run(cast(1, 30, 0), Duration::from_millis(10), None, &mut Silent).unwrap().0;
+    let beside = |name: &str, pid| Beside { name: name.to_owned(), server: Server::new(pid) };
+    let beside = vec![beside("this", std::process::id()), beside("gone", u32::MAX)];
+    let cast = Cast { beside, ..cast(1, 30, 0) };
+    let report = idle::run(cast, Duration::from_millis(10), None, &mut Silent).unwrap().0;
     assert_eq!((report.peers, report.closed, report.retried), (30, 0, 0));
+    assert!(report.beside_cpu_percent["this"].is_some());
+    assert_eq!(report.beside_cpu_percent["gone"], None);
 }
 
 #[test]

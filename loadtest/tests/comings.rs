@@ -1,8 +1,8 @@
 //! Peers that come back, or go without a word, against a scripted server.
 
 use std::{
-    io::{ErrorKind, Read, Write},
-    net::{TcpListener, TcpStream},
+    io::{ErrorKind, Read},
+    net::TcpListener,
     thread,
 };
 
@@ -13,8 +13,11 @@ use dunlin_loadtest::{
     target::Target,
 };
 
-const OPEN: &[u8] =
-    b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+use self::by_hand::{OPEN, upgrade};
+
+#[path = "servers/by_hand.rs"]
+mod by_hand;
+
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
 
 #[derive(Default)]
@@ -48,18 +51,6 @@ fn listen() -> (TcpListener, Target) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = Target::parse(&format!("ws://{}/", listener.local_addr().unwrap())).unwrap();
     (listener, target)
-}
-
-fn upgrade(listener: &TcpListener, answer: &[u8]) -> TcpStream {
-    let (mut socket, _) = listener.accept().unwrap();
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        request.extend(byte);
-    }
-    socket.write_all(answer).unwrap();
-    socket
 }
 
 fn turn_until(fleet: &mut Fleet, heard: &mut Heard, done: impl Fn(&Heard) -> bool) {

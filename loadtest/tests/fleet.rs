@@ -22,8 +22,11 @@ use dunlin_loadtest::{
     target::Target,
 };
 
-const OPEN: &[u8] =
-    b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+use self::by_hand::{OPEN, upgrade};
+
+#[path = "servers/by_hand.rs"]
+mod by_hand;
+
 const LATER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n";
 
 #[derive(Default)]
@@ -67,19 +70,6 @@ fn play(script: impl FnOnce(TcpListener) + Send + 'static) -> (Heard, Fleet) {
     }
     server.join().unwrap();
     (heard, fleet)
-}
-
-/// Accepts a connection, reads its request and answers it.
-fn upgrade(listener: &TcpListener, answer: &[u8]) -> TcpStream {
-    let (mut socket, _) = listener.accept().unwrap();
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        request.extend(byte);
-    }
-    socket.write_all(answer).unwrap();
-    socket
 }
 
 /// Reads a short masked frame: its first byte and its body.
@@ -159,6 +149,34 @@ fn publications_leave_as_they_are_answered_and_missing_or_local_answers_are_faul
     server.join().unwrap();
     assert_eq!((outcome.publications, outcome.unanswered, outcome.local), (2, 3, 1), "{outcome:?}");
     assert!(!outcome.is_clean() && outcome.cpu.is_none(), "{outcome:?}");
+}
+
+#[test]
+fn a_publisher_that_is_closed_ends_the_run_with_the_reason() {
+    let (target, server) = serve(|listener| {
+        let mut socket = upgrade(&listener, OPEN);
+        read_frame(&mut socket);
+        let (ok, close) = (b"\x81\x14{\"type\":\"ok\",\"id\":1}", [0x88, 2, 0x03, 0xf0]);
+        socket.write_all(&[ok.as_slice(), &close].concat()).unwrap();
+    });
+    let cast = Cast { peers: 0, publishers: 1, asks: true, ..cast(target) };
+    let plan = Plan { pace: Pace::Answers(1), warmup: Duration::ZERO, duration: Duration::from_secs(20) };
+    let mut silent = Silent;
+    let mut chronicle = Chronicle::new(&cast, SECOND, &mut silent);
+    let mut stage = Stage::open(cast, &mut chronicle).unwrap();
+    let error = fanout::run(&mut stage, plan, &mut chronicle).unwrap_err();
+    server.join().unwrap();
+    assert_eq!(format!("{error:#}"), "peer 0 was closed with 1008: peer 0 was disconnected");
+}
+
+#[test]
+fn what_a_client_does_between_two_waits_is_its_stall() {
+    let mut fleet = Fleet::new(1, Rest::Sleep).unwrap();
+    fleet.turn(clock::now(), &mut Heard::default()).unwrap();
+    let until = clock::now() + SECOND / 50;
+    while clock::now() < until {}
+    fleet.turn(clock::now(), &mut Heard::default()).unwrap();
+    assert!(fleet.tally().stall >= SECOND / 50, "{:?}", fleet.tally());
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! `churn` and `storm` against the bare loop, and what a server that stands still looks like in the samples.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::Duration,
 };
 
 use dunlin_loadtest::{
-    process::Server,
+    adapter::Protocol,
     progress::{Progress, Silent},
     record::Verdict,
     scenario::{
@@ -21,8 +21,12 @@ use dunlin_loadtest::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::process::Process;
+
 #[path = "../examples/bare_loop.rs"]
 mod bare_loop;
+#[path = "servers/process.rs"]
+mod process;
 
 /// Serves on a free port until the test process ends.
 fn serve() -> Target {
@@ -32,48 +36,10 @@ fn serve() -> Target {
     Target::parse(&format!("ws://{address}/x")).unwrap()
 }
 
-/// The bare loop as a process of its own, which can be stopped and killed.
-struct Process {
-    child: Child,
-    target: Target,
-}
-
-impl Process {
-    fn start() -> Self {
-        let tests = std::env::current_exe().unwrap();
-        let program = tests.ancestors().nth(2).unwrap().join("examples/bare_loop");
-        let mut child = Command::new(&program)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error} (cargo builds examples for its tests)", program.display())
-            });
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let address = ready.trim().strip_prefix("ready listen=").unwrap();
-        Self { target: Target::parse(&format!("ws://{address}/x")).unwrap(), child }
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    fn server(&self) -> Server {
-        Server::new(self.child.id())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
 fn churn(target: Target) -> Churn {
     Churn {
         target,
+        protocol: Protocol::Plain,
         server: None,
         beside: Vec::new(),
         topics: Topics { prefix: "t".to_owned(), count: 4 },
@@ -93,6 +59,7 @@ fn storm(from: Target, to: Target, end: End) -> Storm {
     Storm {
         from,
         to,
+        protocol: Protocol::Plain,
         server: None,
         beside: Vec::new(),
         topics: Topics { prefix: "t".to_owned(), count: 4 },

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Adapter, Heard};
 use crate::{
+    chance::Chance,
     fleet::Peer,
     roll::Roll,
     stamp::{PROBE, Stamp},
@@ -61,7 +62,11 @@ pub struct Lossy {
 
 impl Lossy {
     pub(super) fn new(inner: Adapter, losses: Losses) -> Self {
-        Self { inner, mischief: Mischief { losses, state: losses.seed, held: HashMap::new() } }
+        Self { inner, mischief: Mischief::new(losses) }
+    }
+
+    pub(super) fn forget(&mut self, peer: Peer) {
+        self.inner.forget(peer);
     }
 
     pub(super) fn hear(
@@ -73,14 +78,10 @@ impl Lossy {
         heard: &mut dyn FnMut(Heard<'_>),
     ) {
         let Self { inner, mischief } = self;
-        let faulty = &mut |one: Heard<'_>| match one {
+        inner.hear_any(roll, peer, message, outbox, &mut |one| match one {
             Heard::Delivery(stamp) if stamp.publisher != PROBE => mischief.pass(peer, stamp, heard),
             other => heard(other),
-        };
-        match inner.delivery(message) {
-            Some(stamp) => faulty(Heard::Delivery(stamp)),
-            None => inner.hear(roll, peer, message, outbox, faulty),
-        }
+        });
     }
 }
 
@@ -88,14 +89,18 @@ impl Lossy {
 #[derive(Debug)]
 struct Mischief {
     losses: Losses,
-    state: u64,
+    chance: Chance,
     held: HashMap<(Peer, u32), Stamp>,
 }
 
 impl Mischief {
+    fn new(losses: Losses) -> Self {
+        Self { losses, chance: Chance::new(losses.seed), held: HashMap::new() }
+    }
+
     fn pass(&mut self, peer: Peer, stamp: Stamp, heard: &mut dyn FnMut(Heard<'_>)) {
         let Losses { drop, double, swap, .. } = self.losses;
-        let chance = self.roll();
+        let chance = self.chance.unit();
         let stream = (peer, stamp.publisher);
         let held = self.held.remove(&stream);
         if chance < drop {
@@ -111,15 +116,6 @@ impl Mischief {
             heard(Heard::Delivery(late));
         }
     }
-
-    /// A number from 0 up to 1, by splitmix64.
-    fn roll(&mut self) -> f64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) as f64 / u64::MAX as f64
-    }
 }
 
 #[cfg(test)]
@@ -129,7 +125,7 @@ mod tests {
     /// The numbers that come of 0 to 999 on one peer.
     fn passed(text: &str) -> Vec<u32> {
         let losses = Losses::parse(text).unwrap();
-        let mut mischief = Mischief { losses, state: losses.seed, held: HashMap::new() };
+        let mut mischief = Mischief::new(losses);
         let mut numbers = Vec::new();
         for sequence in 0..1000 {
             let stamp = Stamp { topic: 0, publisher: 0, sequence, intended: 0 };
@@ -160,8 +156,7 @@ mod tests {
 
     #[test]
     fn a_swap_is_within_a_publisher_however_publishers_take_turns() {
-        let losses = Losses::parse("swap=1").unwrap();
-        let mut mischief = Mischief { losses, state: 0, held: HashMap::new() };
+        let mut mischief = Mischief::new(Losses::parse("swap=1").unwrap());
         let mut heard = Vec::new();
         for (publisher, sequence) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
             let stamp = Stamp { topic: 0, publisher, sequence, intended: 0 };

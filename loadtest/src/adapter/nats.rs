@@ -4,7 +4,7 @@
 use super::{Heard, Template};
 use crate::{
     fleet::Peer,
-    frame::{self, Format},
+    frame::{self, FRAME_BYTES_MAX, Format},
     roll::Roll,
     scenario::Topics,
     stamp::{Finder, blank_payload},
@@ -49,7 +49,17 @@ impl Nats {
         stream.extend_from_slice(body);
         let handled = stream.len() - hear_stream(&stream, finder, outbox, heard).len();
         stream.drain(..handled);
+        if stream.len() as u64 > FRAME_BYTES_MAX {
+            heard(Heard::Objection(b"the server began an operation that never ends"));
+            stream.clear();
+        }
         self.unfinished[place] = stream;
+    }
+
+    pub(super) fn forget(&mut self, peer: Peer) {
+        if let Some(unfinished) = self.unfinished.get_mut(peer as usize) {
+            unfinished.clear();
+        }
     }
 
     fn keep(&mut self, place: usize, rest: &[u8]) {

@@ -1,7 +1,10 @@
 //! Each protocol's frames, both ways, from bytes to what they mean.
 
 use super::*;
-use crate::{frame::Format, scenario::Topics};
+use crate::{
+    frame::{self, Format},
+    scenario::Topics,
+};
 
 const TOPICS: u32 = 3;
 const STAMP: Stamp = Stamp { topic: 2, publisher: 1, sequence: 7, intended: 99 };
@@ -181,6 +184,13 @@ fn nats_says_hello_and_is_ready_at_the_pong() {
     assert_eq!(heard(Protocol::Nats, PUBLISHER, b"-ERR 'Authorization Violation'\r\n"), [OBJECTION]);
     let (heard, said) = hear(Protocol::Nats, SUBSCRIBER, &[b"PING\r\n"]);
     assert_eq!((heard, said), (vec![], vec![(0x82, b"PONG\r\n".to_vec())]));
+}
+
+#[test]
+fn an_operation_of_nats_that_never_ends_is_an_objection() {
+    let endless = vec![b'x'; frame::FRAME_BYTES_MAX as usize];
+    let messages: [&[u8]; 3] = [b"MSG", &endless, b"\r\nPONG\r\n"];
+    assert_eq!(hear(Protocol::Nats, SUBSCRIBER, &messages).0, [OBJECTION, Heard::Ready]);
 }
 
 #[test]

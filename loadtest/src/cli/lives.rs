@@ -14,7 +14,10 @@ use dunlin_loadtest::{
 };
 use rustix::process::{Pid, Signal};
 
-use super::{Cli, beside};
+use super::{
+    Cli, beside,
+    number::{part, rate, size},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct ChurnArgs {
@@ -25,16 +28,16 @@ pub(crate) struct ChurnArgs {
     #[arg(long, default_value_t = 100)]
     topics: u32,
     /// How many leave and are replaced, on average; a life takes peers / per-second on average
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 200.0, value_parser = rate)]
     per_second: f64,
     /// How long
-    #[arg(long, default_value = "60s", value_parser = duration::parse)]
+    #[arg(long, default_value = "60s", value_parser = duration::parse_some)]
     duration: Duration,
     /// Deliveries per second of what the peers publish; 0 publishes nothing
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     rate: f64,
     /// The part that leaves without a closing handshake: by a reset, or in the middle of a frame
-    #[arg(long, default_value_t = 0.3)]
+    #[arg(long, default_value_t = 0.3, value_parser = part)]
     abrupt: f64,
     #[command(flatten)]
     rest: RestArgs,
@@ -52,7 +55,7 @@ pub(crate) struct StormArgs {
     #[arg(long, value_name = "URL")]
     to: String,
     /// Deliveries per second to the subscribers, published on the other node; 0 publishes nothing
-    #[arg(long, default_value_t = 1000.0)]
+    #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     rate: f64,
     /// End this process, which serves --url
     #[arg(long, value_name = "PID", required_unless_present = "cut")]
@@ -79,8 +82,8 @@ struct RestArgs {
     /// Another process whose CPU is reported, as NAME=PID; may be repeated
     #[arg(long, value_name = "NAME=PID", value_parser = beside)]
     beside: Vec<Beside>,
-    /// Bytes of a whole payload
-    #[arg(long, default_value_t = 128)]
+    /// Bytes of a whole payload, at least the 50 that a stamp takes
+    #[arg(long, default_value_t = 128, value_parser = size())]
     size: usize,
     /// What chance is drawn from: the same seed gives the same lives
     #[arg(long, default_value_t = 1)]
@@ -97,8 +100,10 @@ enum Ending {
 
 impl ChurnArgs {
     pub(crate) fn churn(&self, cli: &Cli) -> Result<Churn> {
+        cli.has_no_losses()?;
         Ok(Churn {
             target: cli.target()?,
+            protocol: cli.adapter,
             server: cli.server_pid.map(Server::new),
             beside: self.rest.beside.clone(),
             topics: cli.topics(self.topics),
@@ -117,9 +122,11 @@ impl ChurnArgs {
 
 impl StormArgs {
     pub(crate) fn storm(&self, cli: &Cli) -> Result<Storm> {
+        cli.has_no_losses()?;
         Ok(Storm {
             from: cli.target()?,
             to: cli.target_at(&self.to)?,
+            protocol: cli.adapter,
             server: cli.server_pid.map(Server::new),
             beside: self.rest.beside.clone(),
             topics: cli.topics(self.topics),

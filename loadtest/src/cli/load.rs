@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use clap::Args;
+use clap::{Args, value_parser};
 use dunlin_loadtest::{
     clock::Nanos,
     duration,
     fleet::Rest,
     process::Beside,
+    sampler::interval_of,
     scenario::{
         Topics,
         climb::Climb,
@@ -16,6 +17,8 @@ use dunlin_loadtest::{
         stage::Cast,
     },
 };
+
+use super::number::{part, rate, size};
 
 /// Which of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ pub(crate) struct Load {
     #[arg(long, value_parser = duration::parse)]
     warmup: Option<Duration>,
     /// How long to measure, with --climb each step [default: 10s, with --climb 4s]
-    #[arg(long, value_parser = duration::parse)]
+    #[arg(long, value_parser = duration::parse_some)]
     duration: Option<Duration>,
 }
 
@@ -67,8 +70,8 @@ struct Crowd {
     /// Another process whose CPU is reported, as NAME=PID; may be repeated
     #[arg(long, value_name = "NAME=PID", value_parser = super::beside)]
     beside: Vec<Beside>,
-    /// Bytes of a whole payload
-    #[arg(long, default_value_t = 128)]
+    /// Bytes of a whole payload, at least the 50 that a stamp takes
+    #[arg(long, default_value_t = 128, value_parser = size())]
     size: usize,
     /// Never sleep: the server doesn't pay for waking the client, which needs a core of its own
     #[arg(long)]
@@ -78,10 +81,10 @@ struct Crowd {
 #[derive(Debug, Args)]
 struct PaceArgs {
     /// Deliveries per second over all subscribers; 0 is as fast as they come back, or as answers do
-    #[arg(long, default_value_t = 30_000.0, conflicts_with = "climb")]
+    #[arg(long, default_value_t = 30_000.0, value_parser = rate, conflicts_with = "climb")]
     rate: f64,
     /// With rate 0: publications on their way at a time
-    #[arg(long, default_value_t = 64, conflicts_with = "climb")]
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u64).range(1..=1_000_000), conflicts_with = "climb")]
     window: u64,
     /// With rate 0: publications carry an id and are on their way until they are answered
     #[arg(long, conflicts_with = "climb")]
@@ -94,7 +97,7 @@ struct ClimbArgs {
     #[arg(long)]
     climb: bool,
     /// Deliveries per second of the first step
-    #[arg(long, default_value_t = 50_000.0, requires = "climb")]
+    #[arg(long, default_value_t = 50_000.0, value_parser = rate, requires = "climb")]
     from: f64,
     /// What the rate is multiplied with from step to step
     #[arg(long, default_value_t = 1.15, requires = "climb")]
@@ -103,22 +106,19 @@ struct ClimbArgs {
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse, requires = "climb")]
     limit_p99: Duration,
     /// The part of the deliveries that may be lost, doubled or out of order in a good step
-    #[arg(long, value_name = "PART", default_value_t = 0.0, requires = "climb")]
+    #[arg(long, value_name = "PART", default_value_t = 0.0, value_parser = part, requires = "climb")]
     limit_loss: f64,
 }
 
 #[derive(Debug, Args)]
 struct Spread {
     /// Spread the subscribers over so many processes; the first also publishes
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u32).range(..=256))]
     agents: u32,
     /// A command that runs `dunlin-loadtest agent`, maybe on another machine; may be repeated
     #[arg(long, value_name = "COMMAND")]
     agent: Vec<String>,
 }
-
-/// Runs shorter than this are sampled four times a second.
-const SHORT: Duration = Duration::from_secs(30);
 
 impl Shape {
     /// The command's name.
@@ -160,7 +160,16 @@ impl Load {
 
     /// What to do with a cast of so many.
     pub(crate) fn course(&self, cast: &Cast) -> Result<Course> {
-        ensure!(cast.publishers > 0, "somebody must publish");
+        ensure!(cast.publishers > 0, "somebody must publish: --publishers is 0");
+        ensure!(
+            self.climb.climb || !self.pace.answered || self.pace.rate <= 0.0,
+            "--answered takes --rate 0: at a rate nothing waits for answers"
+        );
+        ensure!(
+            !self.climb.climb
+                || (self.climb.factor > 1.0 && self.climb.factor <= 100.0 && self.climb.from > 0.0),
+            "a climb starts above 0 (--from) and goes up by a factor above 1 and up to 100 (--factor)"
+        );
         ensure!(
             cast.peers > 0 || (cast.asks && !self.climb.climb),
             "without subscribers only answers say how fast to publish"
@@ -171,9 +180,7 @@ impl Load {
     /// How often such a run is sampled.
     pub(crate) fn interval(&self) -> Nanos {
         let Plan { warmup, duration, .. } = self.plan();
-        let interval =
-            if warmup + duration < SHORT { Duration::from_millis(250) } else { Duration::from_secs(1) };
-        interval.as_nanos() as Nanos
+        interval_of(warmup + duration)
     }
 
     /// How many processes of this program, and which other commands, carry the load; none if this one does.

@@ -13,12 +13,29 @@ use super::{
     plot::{Plot, plots},
     svg::Shape,
 };
-use crate::record::{Record, StepRow, Verdict};
+use crate::{
+    pacer::BEHIND_MAX,
+    record::{Record, StepRow, Verdict},
+    scenario::climb::ACHIEVED_MIN,
+};
+
+/// Makes the folder if it isn't there, and sees that a report can be written into it: nobody wants to hear
+/// that after a run.
+pub fn prepare(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    let page = folder.join("report.html");
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&page)
+        .with_context(|| format!("{} can't be written", page.display()))?;
+    Ok(())
+}
 
 /// Writes `report.json` and `report.html` into a folder, which is made if it isn't there. The answer is the
 /// page's path.
 pub fn write(folder: &Path, record: &Record) -> Result<PathBuf> {
-    fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    prepare(folder)?;
     let (json, page) = (folder.join("report.json"), folder.join("report.html"));
     fs::write(&json, serde_json::to_string_pretty(record)? + "\n")
         .with_context(|| format!("{} can't be written", json.display()))?;
@@ -29,6 +46,7 @@ pub fn write(folder: &Path, record: &Record) -> Result<PathBuf> {
 /// The page. It is XML as well as HTML, so that any tool can read it.
 pub fn html(record: &Record) -> Result<String> {
     let mut body = head(record);
+    body += &warning(record);
     body += &figures(record);
     body += "<section>\n<h2>Plots</h2>\n<div class=\"plots\">\n";
     for plot in plots(record) {
@@ -68,8 +86,24 @@ fn head(record: &Record) -> String {
     )
 }
 
+/// Says so if the load didn't keep its own pace: no verdict tells.
+fn warning(record: &Record) -> String {
+    let latest = record.samples.iter().map(|sample| sample.behind_ms).fold(0.0, f64::max);
+    let limit = BEHIND_MAX as f64 / 1e6;
+    if latest <= limit {
+        return String::new();
+    }
+    format!(
+        "<p class=\"warning\">The load published up to {} ms late, more than {} ms: where its plot is grey, \
+         latencies are also the load's own.</p>\n",
+        number(latest),
+        number(limit),
+    )
+}
+
 fn figures(record: &Record) -> String {
-    let mut table = "<section>\n<h2>Figures</h2>\n<table class=\"figures\">\n<tbody>\n".to_owned();
+    let title = if record.steps.is_empty() { "Figures" } else { "Figures at the knee" };
+    let mut table = format!("<section>\n<h2>{title}</h2>\n<table class=\"figures\">\n<tbody>\n");
     for figure in &record.figures {
         let value = figure.value.map_or_else(|| "not measured".to_owned(), number);
         let unit = if figure.value.is_some() { figure.unit } else { "" };
@@ -150,7 +184,7 @@ fn steps(steps: &[StepRow]) -> String {
     let knee = steps.iter().rposition(|step| step.fault.is_none());
     let mut table = "<section>\n<h2>Steps</h2>\n<div class=\"wide\">\n<table class=\"steps\">\n<thead><tr>\
         <th>intended/s</th><th>achieved/s</th><th>p50 ms</th><th>p99 ms</th><th>p99.9 ms</th><th>max ms</th>\
-        <th>CPU µs each</th><th>verdict</th></tr></thead>\n<tbody>\n"
+        <th>CPU µs per delivery</th><th>verdict</th></tr></thead>\n<tbody>\n"
         .to_owned();
     for (index, step) in steps.iter().enumerate() {
         let latency = &step.latency;
@@ -173,5 +207,29 @@ fn steps(steps: &[StepRow]) -> String {
         let class = if step.fault.is_none() { "good" } else { "bad" };
         let _ = writeln!(table, "<tr>{}<td class=\"{class}\">{}</td></tr>", cells.concat(), escape(verdict));
     }
-    table + "</tbody>\n</table>\n</div>\n</section>\n"
+    let _ = writeln!(
+        table,
+        "</tbody>\n</table>\n</div>\n<p class=\"note\">The knee is the last good step. Slow: p99 reached its limit. \
+         Behind: less than {} % of the intended deliveries came. Unclean: more than allowed was lost, doubled or \
+         out of order, or a connection was closed.</p>\n</section>",
+        number(ACHIEVED_MIN * 100.0)
+    );
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Sample;
+
+    #[test]
+    fn a_load_that_was_late_is_told_beside_a_good_verdict() {
+        let sample = |behind_ms| Sample { behind_ms, ..Sample::default() };
+        let page = |behind_ms| {
+            let samples = vec![sample(0.1), sample(behind_ms)];
+            html(&Record { samples, ..Record::begin("fanout", "a test") }).unwrap()
+        };
+        assert!(page(270.0).contains("published up to 270 ms late"));
+        assert!(!page(9.0).contains("class=\"warning\""));
+    }
 }

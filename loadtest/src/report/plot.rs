@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     axis::Axis,
-    svg::{Chart, Point, Series, Shape},
+    svg::{Chart, MarkLine, Point, Series, Shape},
 };
 use crate::record::{Record, Sample};
 
@@ -39,9 +39,7 @@ fn latency(record: &Record) -> Plot {
         over_time(record, |sample| Some(pick(sample.latency.as_ref()?)))
     };
     let series = vec![
-        area(record, "the load's own lateness", 5, |sample| {
-            Some((sample.behind_ms, 0.0)).filter(|(ms, _)| *ms > 0.0)
-        }),
+        lateness(record),
         line("p50", 0, Shape::Line, pick(|latency| latency.p50_ms)),
         line("p99", 1, Shape::Thick, pick(|latency| latency.p99_ms)),
         line("max", 3, Shape::Dashed, pick(|latency| latency.max_ms)),
@@ -56,13 +54,37 @@ fn latency(record: &Record) -> Plot {
     plot
 }
 
+/// How late the load published, up to which latencies are its own. What left late at the end of an interval
+/// is delivered in the next, so each has that of the one before as well.
+fn lateness(record: &Record) -> Series {
+    let before = [0.0].into_iter().chain(record.samples.iter().map(|sample| sample.behind_ms));
+    let points = record.samples.iter().zip(before).map(|(sample, before)| {
+        let y = sample.behind_ms.max(before);
+        Some(Point { x: middle(sample), y, low: 0.0 }).filter(|_| y.is_finite() && y > 0.0)
+    });
+    Series {
+        name: "the load's own lateness".to_owned(),
+        ink: 5,
+        shape: Shape::Area,
+        points: points.collect(),
+    }
+}
+
+/// Where the measured time begins, an interval ends early, however short it is. A rate over less than this,
+/// in seconds, is that of a handful of deliveries.
+const RATE_SPAN_MIN: f64 = 0.1;
+
 fn throughput(record: &Record) -> Plot {
+    let samples = record.samples.iter().filter(|sample| sample.span_s >= RATE_SPAN_MIN).cloned();
+    let record = &Record { samples: samples.collect(), ..record.clone() };
     let delivered = record.samples.iter().any(|sample| sample.deliveries_per_second > 0.0);
     let achieved = over_time(record, |sample| delivered.then_some(sample.deliveries_per_second));
-    let series = vec![
-        line("achieved", 0, Shape::Thick, achieved),
-        line("intended", 1, Shape::Dashed, over_time(record, |sample| sample.intended_per_second)),
-    ];
+    // What is waited for afterwards was asked for before.
+    let end =
+        record.marks.iter().find(|mark| mark.text == "measured").map_or(f64::INFINITY, |mark| mark.at_s);
+    let intended = over_time(record, |sample| sample.intended_per_second.filter(|_| middle(sample) < end));
+    let series =
+        vec![line("achieved", 0, Shape::Thick, achieved), line("intended", 1, Shape::Dashed, intended)];
     let y = Axis::from_zero("deliveries per second", values(&series));
     timed(record, "Throughput over time", y, series, "Nothing to show: nothing was published.")
 }
@@ -88,8 +110,8 @@ fn cpu(record: &Record) -> Plot {
     timed(record, "CPU over time", y, series, NO_SERVER)
 }
 
-/// The record with its CPU averaged over a second around each sample: the kernel counts in ticks of 10 ms,
-/// which are steps of 4 % in a quarter of a second.
+/// The record with its CPU and what Redis did averaged over a second around each sample: the kernel counts in
+/// ticks of 10 ms, which are steps of 4 % in a quarter of a second, and a node speaks to Redis every half.
 fn over_a_second(record: &Record) -> Record {
     let samples = record.samples.iter().map(|sample| {
         let around = |other: &&Sample| (middle(other) - middle(sample)).abs() <= 0.5;
@@ -107,6 +129,7 @@ fn over_a_second(record: &Record) -> Record {
             server_user: mean(&|other: &Sample| other.server_user),
             server_system: mean(&|other: &Sample| other.server_system),
             redis_cpu: mean(&|other: &Sample| other.redis_cpu),
+            redis_commands_per_second: mean(&|other: &Sample| other.redis_commands_per_second),
             beside: beside.collect(),
             ..sample.clone()
         }
@@ -140,9 +163,10 @@ fn peers(record: &Record) -> Plot {
 }
 
 fn redis(record: &Record) -> Plot {
+    let record = &over_a_second(record);
     let points = over_time(record, |sample| sample.redis_commands_per_second);
     let series = vec![line("commands", 0, Shape::Thick, points)];
-    let y = Axis::from_zero("commands per second", values(&series));
+    let y = Axis::from_zero("commands per second, over a second", values(&series));
     timed(record, "Redis over time", y, series, "Nothing to show: the run was too short.")
 }
 
@@ -156,7 +180,8 @@ fn faults(record: &Record) -> Plot {
 /// p99 and price against what was carried. The knee is the last good step.
 fn climb(record: &Record) -> [Plot; 2] {
     let good = record.steps.iter().rposition(|step| step.fault.is_none());
-    let marks = good.map(|index| (record.steps[index].achieved, "knee".to_owned()));
+    let marks =
+        good.map(|index| MarkLine { at: record.steps[index].achieved, labels: vec!["knee".to_owned()] });
     let of = |title, unit: &str, pick: fn(&crate::record::StepRow) -> Option<f64>, nothing| {
         let points = |wanted: fn(bool) -> bool| {
             let steps = record.steps.iter();
@@ -192,7 +217,13 @@ fn climb(record: &Record) -> [Plot; 2] {
 fn timed(record: &Record, title: &'static str, y: Axis, series: Vec<Series>, nothing: &'static str) -> Plot {
     let samples = record.samples.iter().map(|sample| sample.at_s);
     let end = samples.chain(record.marks.iter().map(|mark| mark.at_s)).fold(0.0, f64::max);
-    let marks = record.marks.iter().map(|mark| (mark.at_s, mark.text.clone())).collect();
+    // Numbers are those of the list below the plots. A space instead of the colon, and a rate would be
+    // another: `1 100000/s`.
+    let marks = record.marks.iter().enumerate().map(|(index, mark)| {
+        let number = index + 1;
+        MarkLine { at: mark.at_s, labels: vec![format!("{number}: {}", mark.text), number.to_string()] }
+    });
+    let marks = marks.collect();
     Plot { chart: Chart { title, x: Axis::time(end), y, series, marks }, nothing }
 }
 
@@ -223,4 +254,32 @@ fn middle(sample: &Sample) -> f64 {
 
 fn values(series: &[Series]) -> impl Iterator<Item = f64> + Clone + '_ {
     series.iter().flat_map(|series| series.points.iter().flatten()).map(|point| point.y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(behind_ms: [f64; 4]) -> Record {
+        let sample = |(index, behind_ms): (usize, f64)| {
+            let span_s = if index == 2 { 0.01 } else { 0.25 };
+            let at_s = 0.25 * (index + 1) as f64;
+            Sample { at_s, span_s, deliveries_per_second: 100.0, behind_ms, ..Sample::default() }
+        };
+        let samples = behind_ms.into_iter().enumerate().map(sample).collect();
+        Record { samples, ..Record::begin("fanout", "a test") }
+    }
+
+    #[test]
+    fn what_left_late_is_late_in_the_next_interval_too() {
+        let grey = lateness(&record([0.0, 270.0, 0.1, 0.1]));
+        let heights: Vec<_> = grey.points.iter().map(|point| point.map(|point| point.y)).collect();
+        assert_eq!(heights, [None, Some(270.0), Some(270.0), Some(0.1)]);
+    }
+
+    #[test]
+    fn the_throughput_of_hardly_any_time_is_not_drawn() {
+        let drawn = throughput(&record([0.0; 4])).chart.series[0].points.len();
+        assert_eq!(drawn, 3);
+    }
 }

@@ -23,8 +23,15 @@ pub(super) struct Chart {
     /// Beside the vertical axis.
     pub(super) y: Axis,
     pub(super) series: Vec<Series>,
-    /// Vertical lines, with what happened there.
-    pub(super) marks: Vec<(f64, String)>,
+    pub(super) marks: Vec<MarkLine>,
+}
+
+/// A vertical line.
+#[derive(Debug, Clone)]
+pub(super) struct MarkLine {
+    pub(super) at: f64,
+    /// What is written above it: the first of these for which there is room until the next line.
+    pub(super) labels: Vec<String>,
 }
 
 /// One line, area or cloud of a chart.
@@ -115,10 +122,10 @@ impl Series {
             }
             Shape::Area => {
                 let floor = run.iter().rev().map(|point| (point.x, point.low));
-                let outline: Vec<_> = line.chain(floor).collect();
-                {
-                    chart.draw_series([Polygon::new(outline, ink.mix(0.5))])?;
-                }
+                let outline: Vec<_> = line.clone().chain(floor).collect();
+                chart.draw_series([Polygon::new(outline, ink.mix(0.5))])?;
+                // An area without height would be nothing to see, and not the same as nothing measured.
+                chart.draw_series(LineSeries::new(line, ink.stroke_width(2)))?;
             }
         }
         Ok(())
@@ -166,24 +173,22 @@ impl Chart {
         self.draw_marks(&mut chart)
     }
 
-    /// A line for each mark, and above it its number, with its text where there is room until the next.
+    /// A line for each mark, and what it is above it.
     fn draw_marks<'a>(&self, chart: &mut Context<'a>) -> Drawn<'a> {
         let (bottom, top, end) = (self.y.bottom(), self.y.top(), self.x.top());
         let plot = chart.plotting_area().dim_in_pixel().0;
         let per_unit = f64::from(plot) / (end - self.x.bottom());
         let font = ("sans-serif", MARK_SIZE).into_font();
         let style = font.color(&MARK).pos(Pos::new(HPos::Left, VPos::Bottom));
-        for (index, (at, text)) in self.marks.iter().enumerate() {
+        for (index, MarkLine { at, labels }) in self.marks.iter().enumerate() {
             let line = vec![(*at, bottom), (*at, top)];
             chart.draw_series([PathElement::new(line, MARK.stroke_width(2))])?;
-            let next = self.marks.get(index + 1).map_or(end, |(next, _)| *next);
-            let fits = |text: &str| text.chars().count() as f64 * LETTER_WIDTH < (next - at) * per_unit;
-            let number = (index + 1).to_string();
-            let whole = format!("{number} {text}");
-            // Lines may stand closer than their numbers are wide: the list below the plots tells them apart.
-            let label = [whole, number].into_iter().find(|label| fits(label));
-            if let Some(label) = label {
-                chart.draw_series([Text::new(label, (*at, top), style.clone())])?;
+            let next = self.marks.get(index + 1).map_or(end, |next| next.at);
+            let room = (next - at) * per_unit;
+            if let Some(label) =
+                labels.iter().find(|label| label.chars().count() as f64 * LETTER_WIDTH < room)
+            {
+                chart.draw_series([Text::new(label.clone(), (*at, top), style.clone())])?;
             }
         }
         Ok(())

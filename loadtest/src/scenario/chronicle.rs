@@ -10,7 +10,7 @@ use super::{
 use crate::{
     clock::{self, Nanos, SECOND},
     process::{Beside, Cpu, Server},
-    progress::Progress,
+    progress::{Progress, glance},
     redis::Redis,
     sampler::{Counts, Sampler},
     statistics::Latencies,
@@ -100,8 +100,8 @@ impl<'a> Chronicle<'a> {
             Stretch::Peers(_) => counts.peers.into(),
             Stretch::Time(span) => now.saturating_sub(span.start) / SECOND,
         };
-        let figures = self.figures();
-        self.progress.at(done, &figures);
+        let seen = self.sampler.samples().last().map(glance).unwrap_or_default();
+        self.progress.at(done, &seen);
     }
 
     /// Reads the bill where the measured time begins and where it ends, and says so.
@@ -149,21 +149,6 @@ impl<'a> Chronicle<'a> {
             server: began.server.zip(ended.server).map(|(began, ended)| ended - began),
             beside: self.beside.iter().map(|Beside { name, .. }| name.clone()).zip(beside).collect(),
         }
-    }
-
-    /// The last sample in a few words.
-    fn figures(&self) -> String {
-        let Some(sample) = self.sampler.samples().last() else { return String::new() };
-        let mut figures = vec![format!("{:.0} deliveries/s", sample.deliveries_per_second)];
-        figures.extend(sample.latency.map(|latency| format!("p99 {:.2} ms", latency.p99_ms)));
-        if let Some((user, system)) = sample.server_user.zip(sample.server_system)
-            && sample.deliveries_per_second > 0.0
-        {
-            figures.push(format!("{:.2} µs CPU each", (user + system) * 1e6 / sample.deliveries_per_second));
-        }
-        figures.push(format!("{} peers", sample.peers));
-        figures.extend(sample.memory_kib.map(|kib| format!("{:.1} MiB", kib as f64 / 1024.0)));
-        figures.join("  ")
     }
 }
 

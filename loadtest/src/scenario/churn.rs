@@ -14,8 +14,12 @@ use anyhow::{Result, bail, ensure};
 
 use self::guests::{Guests, News, Stay};
 pub use self::outcome::{Churned, Growth, Ways};
-use super::{Answers, Topics, voice::Voice};
+use super::{
+    Answers, Arrival, Topics,
+    voice::{Ear, Voice},
+};
 use crate::{
+    adapter::Protocol,
     chance::Chance,
     clock::{self, Nanos, SECOND},
     fleet::{Cut, Fleet, Peer, Rest, Tally},
@@ -25,6 +29,7 @@ use crate::{
     progress::{Progress, glance},
     record::Record,
     redis::Redis,
+    roll::Roll,
     sampler::{Counts, Sampler, interval_of},
     statistics::Latencies,
     target::Target,
@@ -35,6 +40,8 @@ use crate::{
 pub struct Churn {
     /// The measured server's address.
     pub target: Target,
+    /// How it is spoken to.
+    pub protocol: Protocol,
     /// Its process: without it nothing is said about memory.
     pub server: Option<Server>,
     /// Other processes whose CPU is wanted.
@@ -80,7 +87,13 @@ pub fn run(churn: Churn, redis: Option<Redis>, progress: &mut dyn Progress) -> R
     ensure!((0.0..=1.0).contains(&churn.abrupt), "the abrupt part of all is between 0 and 1");
     ensure!(
         churn.rate <= 0.0 || churn.audience() > 0.0,
-        "a topic with less than two peers has nobody to deliver to"
+        "{} peers on {} topics have nobody to deliver to but themselves: give more peers, or --rate 0",
+        churn.peers,
+        churn.topics.count
+    );
+    ensure!(
+        churn.rate <= 0.0 || churn.protocol != Protocol::Nchan,
+        "nchan's subscribers can't publish: churn them with --rate 0"
     );
     limits::make_room_for(churn.peers.into())?;
     let record = Record::begin("churn", churn.title());
@@ -102,6 +115,12 @@ impl Churn {
     /// Who gets a publication: a topic's peers but the publisher.
     fn audience(&self) -> f64 {
         f64::from(self.peers) / f64::from(self.topics.count) - 1.0
+    }
+
+    /// Who comes and goes. Whoever is here publishes, so nobody is there for that alone.
+    fn roll(&self) -> Roll {
+        let binding = self.protocol.binding();
+        Roll { topics: self.topics.clone(), first: 0, peers: self.peers, publishers: 0, binding }
     }
 
     fn mean_life_s(&self) -> f64 {
@@ -149,15 +168,21 @@ struct Scene {
 impl Scene {
     /// Connects everybody. Lives begin at once, but nobody leaves yet.
     fn open(churn: Churn, progress: &mut dyn Progress) -> Result<Self> {
+        let roll = churn.roll();
         let mut fleet = Fleet::new(churn.concurrency, Rest::Sleep)?;
-        fleet.add(&churn.target, churn.peers);
-        let now = clock::now();
+        for peer in 0..churn.peers {
+            let path = churn.protocol.path(&churn.target.path, &roll, peer);
+            fleet.add(&churn.target.at(path), 1);
+        }
+        let arrival = Arrival::of(churn.protocol, churn.answers);
+        let voice = Voice::new(churn.protocol, &roll, churn.size)?;
+        let ear = Ear::new(churn.protocol, roll);
         let mut scene = Self {
-            guests: Guests::new(churn.topics.clone(), churn.peers, churn.answers, now),
+            guests: Guests::new(churn.topics.clone(), churn.peers, arrival, ear, clock::now()),
             chance: Chance::new(churn.seed),
             lives: vec![0; churn.peers as usize],
             departures: BinaryHeap::new(),
-            voice: Voice::new(&churn.topics, churn.size),
+            voice,
             ways: Ways::default(),
             cycles: 0,
             thrown_out: BTreeMap::new(),
@@ -174,6 +199,9 @@ impl Scene {
             let now = clock::now();
             scene.fleet.turn(now + SECOND / 10, &mut scene.guests)?;
             scene.take_news(now);
+            if let Some(why) = scene.guests.complaint.as_ref().filter(|_| scene.refused > 0) {
+                bail!("before anybody left: {why}");
+            }
             scene.mind_the_waiting(now)?;
             progress.at(scene.guests.here.into(), "");
         }
@@ -190,13 +218,14 @@ impl Scene {
         progress.phase("churning", Some(self.churn.duration.as_secs()));
         loop {
             let now = clock::now();
+            // What was due is published, however late: a load that stood still at the end is behind, too.
+            while let Some(intended) = pacer.as_mut().and_then(|pacer| pacer.take_before(now, until)) {
+                self.publish(now, intended)?;
+            }
             if now >= until {
                 return Ok(());
             }
             self.see_off(now)?;
-            while let Some(intended) = pacer.as_mut().and_then(|pacer| pacer.take(now)) {
-                self.publish(now, intended)?;
-            }
             if now >= sampler.due() {
                 self.sample(now, sampler)?;
                 self.mind_the_waiting(now)?;
@@ -291,11 +320,7 @@ impl Scene {
                     COMING_MAX / SECOND,
                     self.guests.here,
                     self.churn.peers,
-                    if self.churn.answers == Answers::Ok {
-                        " (a server without answers needs --no-ack)"
-                    } else {
-                        ""
-                    },
+                    self.churn.answers.hint(),
                     self.guests.complaint.as_ref().map_or(String::new(), |first| format!("; first: {first}")),
                 ),
                 Stay::Coming(_) | Stay::Here => {}

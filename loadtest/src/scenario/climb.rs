@@ -182,6 +182,7 @@ mod tests {
             errors: 0,
             unanswered: 0,
             local: 0,
+            silent: false,
             complaint: None,
             stall_ms: 0.0,
             behind_ms: 0.0,

@@ -1,5 +1,7 @@
 //! `connect`: what arriving and leaving costs.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
@@ -11,7 +13,7 @@ use crate::{
     limits,
     process::Server,
     progress::{Progress, glance},
-    record::{Figure, Record},
+    record::{Figure, Record, Verdict},
     roll::Roll,
     sampler::{Counts, Sampler},
     target::Target,
@@ -51,6 +53,8 @@ pub struct Connects {
     pub retried: u32,
     /// Connections that ended without a Close frame from the server.
     pub abrupt: u32,
+    /// Connections that the server ended of its own accord, by close code.
+    pub thrown_out: BTreeMap<u16, u32>,
 }
 
 /// A part's pace and price.
@@ -80,6 +84,10 @@ pub fn run(arrivals: &Arrivals, progress: &mut dyn Progress) -> Result<(Connects
     let mut cycles = Visit::new(arrivals, Stay::Subscribes)?;
     let cycle = cycles.part(|visit| visit.until(&mut watch, |visit| visit.fleet.tally().closed))?;
     let record = record.with_samples(watch.sampler);
+    let mut thrown_out = visit.guests.thrown_out;
+    for (code, count) in cycles.guests.thrown_out {
+        *thrown_out.entry(code).or_default() += count;
+    }
     let connects = Connects {
         count: arrivals.count,
         connect,
@@ -87,12 +95,19 @@ pub fn run(arrivals: &Arrivals, progress: &mut dyn Progress) -> Result<(Connects
         cycle,
         retried: visit.fleet.tally().retried + cycles.fleet.tally().retried,
         abrupt: visit.guests.abrupt + cycles.guests.abrupt,
+        thrown_out,
     };
-    let figures = connects.figures();
-    Ok((connects, Record { figures, ..record }))
+    let (figures, verdict) = (connects.figures(), Verdict::from_reasons(&connects.reasons()));
+    Ok((connects, Record { verdict, figures, ..record }))
 }
 
 impl Connects {
+    /// All that is not as it must be, for people.
+    pub fn reasons(&self) -> Vec<String> {
+        let codes = self.thrown_out.iter();
+        codes.map(|(code, count)| format!("{count} peers were closed by the server with {code}")).collect()
+    }
+
     fn figures(&self) -> Vec<Figure> {
         let parts = [("connect", &self.connect), ("close", &self.close), ("cycle", &self.cycle)];
         let parts = parts.into_iter().flat_map(|(name, part)| {
@@ -106,6 +121,7 @@ impl Connects {
             Figure::new("connections", f64::from(self.count), ""),
             Figure::new("retried after 429", f64::from(self.retried), ""),
             Figure::new("ended without a Close frame", f64::from(self.abrupt), ""),
+            Figure::new("closed by the server", f64::from(self.thrown_out.values().sum::<u32>()), ""),
         ];
         parts.chain(counts).collect()
     }
@@ -173,6 +189,7 @@ impl<'a> Visit<'a> {
             adapter: Adapter::new(protocol, None),
             answers: arrivals.answers,
             abrupt: 0,
+            thrown_out: BTreeMap::new(),
             complaint: None,
         };
         Ok(Self { arrivals, fleet, guests })
@@ -217,6 +234,7 @@ struct Guests {
     adapter: Adapter,
     answers: Answers,
     abrupt: u32,
+    thrown_out: BTreeMap<u16, u32>,
     complaint: Option<String>,
 }
 
@@ -238,7 +256,7 @@ impl Listener for Guests {
         }
         let Self { roll, adapter, complaint, .. } = self;
         let mut next = Next::Stay;
-        adapter.hear(roll, peer, body, outbox, &mut |heard| match heard {
+        adapter.hear_any(roll, peer, body, outbox, &mut |heard| match heard {
             Heard::Ready => next = Next::Leave,
             Heard::Objection(words) => {
                 complaint.get_or_insert_with(|| String::from_utf8_lossy(words).into_owned());
@@ -249,6 +267,11 @@ impl Listener for Guests {
     }
 
     fn closed(&mut self, _peer: Peer, code: u16) {
-        self.abrupt += u32::from(code == 1006);
+        match code {
+            // What answers a goodbye, with or without its code (RFC 6455 section 5.5.1).
+            1000 | 1005 => {}
+            1006 => self.abrupt += 1,
+            _ => *self.thrown_out.entry(code).or_default() += 1,
+        }
     }
 }

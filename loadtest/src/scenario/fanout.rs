@@ -82,6 +82,9 @@ pub struct Outcome {
     pub unanswered: u64,
     /// Publications whose answer says that one node only was reached.
     pub local: u64,
+    /// Whether nothing came while measuring, neither a delivery nor, with [`Pace::Answers`], an answer: then
+    /// nothing was measured.
+    pub silent: bool,
     /// The first close code or error frame.
     pub complaint: Option<String>,
     /// The longest this client spent between two waits.
@@ -122,6 +125,9 @@ impl Pace {
         matches!(self, Self::Answers(_))
     }
 }
+
+/// What is wrong with a run in which nothing was measured.
+pub const NOTHING_CAME: &str = "nothing came while measuring";
 
 /// Whoever can carry out a plan: one stage, or several processes with a stage each.
 pub trait Performer {
@@ -165,15 +171,17 @@ impl Outcome {
             errors: share.errors,
             unanswered: share.unanswered,
             local: share.local,
+            silent: if plan.pace.asks() { share.publications == 0 } else { share.deliveries == 0 },
             complaint: share.complaint.clone(),
             stall_ms: share.stall as f64 / 1e6,
             behind_ms: share.behind as f64 / 1e6,
         }
     }
 
-    /// Whether every publication reached every subscriber once, in order, and nobody was thrown out.
+    /// Whether every publication reached every subscriber once, in order, nobody was thrown out, and
+    /// something came while measuring.
     pub fn is_clean(&self) -> bool {
-        self.is_clean_but_for(0.0)
+        !self.silent && self.is_clean_but_for(0.0)
     }
 
     /// The same, if this part of the deliveries may be lost, doubled or swapped.
@@ -197,6 +205,7 @@ impl Outcome {
         ];
         let wrong = counted.iter().filter(|(count, _)| *count > 0);
         let mut reasons: Vec<String> = wrong.map(|(count, what)| format!("{count} {what}")).collect();
+        reasons.extend(self.silent.then(|| NOTHING_CAME.to_owned()));
         reasons.extend(self.complaint.clone());
         Verdict::from_reasons(&reasons)
     }

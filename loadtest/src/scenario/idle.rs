@@ -1,6 +1,6 @@
 //! `idle`: what connected, subscribed peers cost while nothing happens.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     clock::{self, Nanos, SECOND},
+    process::{Beside, Cpu},
     progress::{Progress, glance},
     record::{Figure, Record, Verdict},
     redis::Redis,
@@ -37,6 +38,8 @@ pub struct Idle {
     pub kib_per_peer: f64,
     /// Server CPU while held, in per cent of a core.
     pub idle_cpu_percent: f64,
+    /// That of the processes beside it, by name; none of one that is gone.
+    pub beside_cpu_percent: BTreeMap<String, Option<f64>>,
     /// Connections the server ended while held.
     pub closed: u64,
 }
@@ -59,7 +62,8 @@ pub fn run(
     progress.phase("connecting", Some(peers.into()));
     let mut stage = Stage::open(cast, &mut Nobody)?;
     let (after_kib, cpu_after, connected) = (server.memory_kib()?, server.cpu()?, clock::now());
-    let sampler = Sampler::new(connected, interval_of(hold), Some(server), beside);
+    let beside_before = spent(&beside);
+    let sampler = Sampler::new(connected, interval_of(hold), Some(server), beside.clone());
     let mut sampler = sampler.with_redis(connected, redis)?;
     progress.line("measuring");
     rest(&mut stage, connected, hold, &mut sampler, progress)?;
@@ -73,12 +77,29 @@ pub fn run(
         memory_before_kib: before_kib,
         memory_after_kib: after_kib,
         kib_per_peer: (after_kib as f64 - before_kib as f64) / f64::from(peers),
-        idle_cpu_percent: (server.cpu()? - cpu_after).total() * 100.0 / held,
+        idle_cpu_percent: percent(server.cpu()? - cpu_after, held),
+        beside_cpu_percent: beside_percent(&beside, &beside_before, held),
         closed: stage.audience.judge.closed,
     };
     let verdict = Verdict::from_reasons(&idle.reasons());
     let record = Record { verdict, figures: idle.figures(), ..record.with_samples(sampler) };
     Ok((idle, record))
+}
+
+/// What each has used since it started; none of one that is gone.
+fn spent(beside: &[Beside]) -> Vec<Option<Cpu>> {
+    beside.iter().map(|one| one.server.cpu().ok()).collect()
+}
+
+/// What each has used since then.
+fn beside_percent(beside: &[Beside], before: &[Option<Cpu>], seconds: f64) -> BTreeMap<String, Option<f64>> {
+    let since = before.iter().zip(spent(beside));
+    let used = since.map(|(before, after)| Some(percent(after? - (*before)?, seconds)));
+    beside.iter().map(|one| one.name.clone()).zip(used).collect()
+}
+
+fn percent(cpu: Cpu, seconds: f64) -> f64 {
+    cpu.total() * 100.0 / seconds
 }
 
 /// Keeps everybody connected for so long.
@@ -114,7 +135,7 @@ impl Idle {
     }
 
     fn figures(&self) -> Vec<Figure> {
-        vec![
+        let mut figures = vec![
             Figure::new("peers", f64::from(self.peers), ""),
             Figure::new("connects", self.connects_per_second, "/s"),
             Figure::new("retried after 429", f64::from(self.retried), ""),
@@ -124,6 +145,11 @@ impl Idle {
             Figure::new("server memory per peer", self.kib_per_peer, "KiB"),
             Figure::new("server CPU while idle", self.idle_cpu_percent, "% of a core"),
             Figure::new("closed by the server", self.closed as f64, ""),
-        ]
+        ];
+        let beside = self.beside_cpu_percent.iter();
+        figures.extend(
+            beside.map(|(name, cpu)| Figure::new(format!("{name} CPU while idle"), *cpu, "% of a core")),
+        );
+        figures
     }
 }

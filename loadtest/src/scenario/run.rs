@@ -1,6 +1,6 @@
 //! One run on a stage: warms up, measures, waits for the rest, judges.
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 
 use super::{
     Moment,
@@ -30,6 +30,8 @@ pub struct Run {
     /// Deliveries that this process' publications should come to here.
     expected: u64,
     published: u64,
+    /// How long is measured at the least. A client that stood still begins late.
+    measured_min: Nanos,
     began: Mark,
     ended: Mark,
 }
@@ -114,26 +116,40 @@ impl Stage {
             tempo,
             expected: judge.delivered,
             published: judge.answered,
+            measured_min: plan.duration.as_nanos() as Nanos,
             began: Mark::default(),
             ended: Mark::default(),
         }
     }
 
+    /// Publishes all that is due before then, the last of it late if need be.
     fn publish_until(&mut self, run: &mut Run, until: Nanos, follower: &mut dyn Follower) -> Result<()> {
         loop {
             let now = clock::now();
+            self.publish_due(run, now, until).map_err(|error| self.with_complaint(error))?;
             if now >= until {
                 return Ok(());
             }
-            while let Some(intended) = run.tempo.take(now, self.standing(run)) {
-                let topic = self.publishers.publish(&mut self.fleet, intended)?;
-                run.published += 1;
-                run.expected += u64::from(self.roll.audience(topic));
-            }
-            self.publishers.flush(&mut self.fleet)?;
             self.follow(run, now, follower)?;
             let due = run.tempo.due().map_or(until, |due| due.min(until));
             self.fleet.turn(due.min(follower.due()), &mut self.audience)?;
+        }
+    }
+
+    fn publish_due(&mut self, run: &mut Run, now: Nanos, until: Nanos) -> Result<()> {
+        while let Some(intended) = run.tempo.take(now, until, self.standing(run)) {
+            let topic = self.publishers.publish(&mut self.fleet, intended)?;
+            run.published += 1;
+            run.expected += u64::from(self.roll.audience(topic));
+        }
+        self.publishers.flush(&mut self.fleet)
+    }
+
+    /// Why a publisher can't publish is what the server said before.
+    fn with_complaint(&self, error: Error) -> Error {
+        match &self.audience.judge.complaint {
+            Some(complaint) => error.context(complaint.clone()),
+            None => error,
         }
     }
 
@@ -194,6 +210,7 @@ impl Stage {
     }
 
     fn judge(&mut self, run: &Run, sent: &[u32]) -> Share {
+        let unanswered = self.unanswered(run);
         let (roll, publishers) = (&self.roll, self.roll.publishers as usize);
         let judge = &mut self.audience.judge;
         let Faults { lost, duplicated, reordered } = judge.ledger.settle(|stream| {
@@ -215,7 +232,7 @@ impl Stage {
             stray: std::mem::take(&mut judge.stray),
             closed: std::mem::take(&mut judge.closed),
             errors: std::mem::take(&mut judge.errors),
-            unanswered: if run.tempo.asks() { run.published.saturating_sub(judge.answered) } else { 0 },
+            unanswered,
             local: std::mem::take(&mut judge.local),
             complaint: judge.complaint.take(),
             stall: self.fleet.tally().stall,
@@ -235,6 +252,7 @@ impl Run {
     }
 
     fn per_second(&self, count: u64) -> f64 {
-        count as f64 * SECOND as f64 / (self.ended.at - self.began.at).max(1) as f64
+        let measured = (self.ended.at - self.began.at).max(self.measured_min);
+        count as f64 * SECOND as f64 / measured.max(1) as f64
     }
 }

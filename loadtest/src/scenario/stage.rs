@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answers, Topics,
+    Answers, DIGITS, TOPICS_MAX, Topics,
     audience::Audience,
     follower::{Follower, Stretch},
     publishers::Publishers,
@@ -86,6 +86,10 @@ pub struct Stage {
     probe_due: Nanos,
 }
 
+/// How many streams of numbers are checked, one for each subscriber and publisher and one for each publisher
+/// and topic: a gigabyte.
+const STREAMS_MAX: u64 = 1 << 28;
+
 /// How often unconfirmed topics get another probe.
 const PROBE_EVERY: Nanos = SECOND / 5;
 
@@ -129,6 +133,17 @@ impl Cast {
         self.part.unwrap_or(Part { first: 0, peers: self.peers, publishes: true })
     }
 
+    fn may_be_checked(&self) -> Result<()> {
+        let streams = u64::from(self.publishers) * u64::from(self.part().peers.max(self.topics.count));
+        ensure!(
+            streams <= STREAMS_MAX,
+            "{} publishers for so many subscribers or topics make {streams} streams of publications to check, \
+             at most {STREAMS_MAX} are possible",
+            self.publishers
+        );
+        Ok(())
+    }
+
     fn roll(&self) -> Roll {
         let Part { first, peers, .. } = self.part();
         let (publishers, binding) = (self.publishers, self.protocol.binding());
@@ -150,10 +165,17 @@ impl Stage {
             cast.topics.count > 0 && cast.concurrency > 0,
             "there must be a topic and a connection at a time"
         );
+        ensure!(
+            cast.topics.count <= TOPICS_MAX,
+            "{} topics are too many: their names have {DIGITS} digits",
+            cast.topics.count
+        );
         ensure!(cast.publishers > 0 || cast.answers == Answers::Ok, "without answers a publisher must probe");
         let roll = cast.roll();
         let lines = if cast.part().publishes { roll.lines() } else { 0 };
-        limits::make_room_for(u64::from(roll.peers) + u64::from(lines))?;
+        limits::make_room_for(u64::from(roll.peers) + lines)?;
+        cast.may_be_checked()?;
+        let lines = lines as u32;
         let mut fleet = Fleet::new(cast.concurrency, cast.rest)?;
         for peer in 0..roll.peers + lines {
             let target = if roll.publishes(peer) { &cast.publishing } else { &cast.target };
@@ -260,8 +282,7 @@ impl Stage {
     }
 
     fn stuck(&self) -> String {
-        let hint =
-            if self.cast.answers == Answers::Ok { " (a server without answers needs --no-ack)" } else { "" };
+        let hint = self.cast.answers.hint();
         format!(
             "nothing happened for {} s: {} of {} peers are connected, {} are ready{hint}",
             PATIENCE / SECOND,
@@ -277,11 +298,17 @@ impl Stage {
 pub(crate) struct Patience<T> {
     since: Nanos,
     last: Option<T>,
+    most: Nanos,
 }
 
 impl<T: PartialEq> Patience<T> {
     pub(crate) fn new(now: Nanos) -> Self {
-        Self { since: now, last: None }
+        Self::of(PATIENCE, now)
+    }
+
+    /// Another than the usual.
+    pub(crate) fn of(most: Nanos, now: Nanos) -> Self {
+        Self { since: now, last: None, most }
     }
 
     /// Whether `progress` has been the same for too long.
@@ -290,6 +317,20 @@ impl<T: PartialEq> Patience<T> {
             self.last = Some(progress);
             self.since = now;
         }
-        now - self.since > PATIENCE
+        now.saturating_sub(self.since) > self.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_ends_when_nothing_has_moved_for_long_enough() {
+        let mut patience = Patience::of(60 * SECOND, 0);
+        assert!(!patience.ends(SECOND, (1, 0)));
+        assert!(!patience.ends(60 * SECOND, (1, 1)));
+        assert!(!patience.ends(120 * SECOND, (1, 1)));
+        assert!(patience.ends(121 * SECOND, (1, 1)));
     }
 }

@@ -14,7 +14,7 @@ pub use self::{
     outcome::{Back, Control, Stormed},
     plan::{End, Storm},
 };
-use super::{Answers, voice::Voice};
+use super::{Arrival, TOPICS_MAX, stage::Patience, voice::Voice};
 use crate::{
     chance::Chance,
     clock::{self, Nanos, SECOND},
@@ -25,8 +25,10 @@ use crate::{
     progress::{Progress, glance},
     record::Record,
     redis::Redis,
+    roll::Binding,
     sampler::{Counts, Sampler},
     statistics::Latencies,
+    target::Target,
 };
 
 /// How long nothing may happen.
@@ -46,6 +48,12 @@ pub fn run(storm: Storm, redis: Option<Redis>, progress: &mut dyn Progress) -> R
     ensure!(
         storm.peers > 0 && storm.topics.count > 0 && storm.concurrency > 0,
         "there must be a peer and a topic"
+    );
+    ensure!(storm.topics.count < TOPICS_MAX, "{} topics are too many", storm.topics.count);
+    ensure!(
+        storm.protocol.binding() == Binding::Free,
+        "a storm has one publisher for all topics, which the adapter {} does not allow",
+        storm.protocol.name()
     );
     limits::make_room_for(u64::from(storm.peers) * 2 + 3)?;
     let record = Record::begin("storm", storm.title());
@@ -107,14 +115,19 @@ struct Scene {
 impl Scene {
     /// Connects everybody and waits until all subscriptions have taken effect.
     fn open(storm: Storm, progress: &mut dyn Progress) -> Result<Self> {
+        let (roll, protocol) = (storm.roll(), storm.protocol);
+        let at = |target: &Target| target.at(protocol.path(&target.path, &roll, 0));
+        let (from, to) = (at(&storm.from), at(&storm.to));
         let mut fleet = Fleet::new(storm.concurrency, Rest::Sleep)?;
-        fleet.add(&storm.from, storm.peers);
-        fleet.add(&storm.to, 3);
-        fleet.add_absent(&storm.to, storm.peers);
+        fleet.add(&from, storm.peers);
+        fleet.add(&to, 3);
+        fleet.add_absent(&to, storm.peers);
+        let voice = Voice::new(protocol, &roll, storm.size)?;
+        let arrival = Arrival::of(protocol, storm.answers);
         let mut scene = Self {
-            crowd: Crowd::new(storm.topics.clone(), storm.peers, storm.answers),
+            crowd: Crowd::new(protocol, arrival, roll, storm.control_roll()),
             chance: Chance::new(storm.seed),
-            voice: Voice::new(&storm.topics, storm.size),
+            voice,
             paces: None,
             began: 0,
             before: (None, 0),
@@ -133,29 +146,30 @@ impl Scene {
             fleet,
             storm,
         };
-        progress.phase("connecting", Some(scene.storm.peers.into()));
-        let mut patience = Patience::new(clock::now());
-        let everybody = scene.storm.peers + 3;
-        while !(scene.crowd.is_complete() && scene.fleet.tally().opened == everybody) {
+        scene.await_everybody(progress)?;
+        Ok(scene)
+    }
+
+    fn await_everybody(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        progress.phase("connecting", Some(self.storm.peers.into()));
+        let mut patience = Patience::of(PATIENCE, clock::now());
+        let everybody = self.storm.peers + 3;
+        while !(self.crowd.is_complete() && self.fleet.tally().opened == everybody) {
             let now = clock::now();
-            scene.fleet.turn(now + SECOND / 10, &mut scene.crowd)?;
-            scene.must_be_calm()?;
-            if patience.ends(now, (scene.crowd.here, scene.fleet.tally().opened)) {
+            self.fleet.turn(now + SECOND / 10, &mut self.crowd)?;
+            self.must_be_calm()?;
+            if patience.ends(now, (self.crowd.here, self.fleet.tally().opened)) {
                 bail!(
                     "nothing happened for {} s: {} of {} are subscribed{}",
                     PATIENCE / SECOND,
-                    scene.crowd.here,
-                    scene.storm.peers,
-                    if scene.storm.answers == Answers::Ok {
-                        " (a server without answers needs --no-ack)"
-                    } else {
-                        ""
-                    },
+                    self.crowd.here,
+                    self.storm.peers,
+                    self.storm.answers.hint(),
                 );
             }
-            progress.at(scene.crowd.here.into(), "");
+            progress.at(self.crowd.here.into(), "");
         }
-        Ok(scene)
+        Ok(())
     }
 
     /// From here on is published.
@@ -207,7 +221,7 @@ impl Scene {
 
     /// Waits until all who may have come back.
     fn gather(&mut self, sampler: &mut Sampler, progress: &mut dyn Progress) -> Result<()> {
-        let mut patience = Patience::new(self.began);
+        let mut patience = Patience::of(PATIENCE, self.began);
         loop {
             let expected = self.storm.peers - self.sent_away.values().sum::<u64>() as u32;
             if self.orphaned == self.storm.peers && self.crowd.here == expected {
@@ -267,7 +281,7 @@ impl Scene {
         while let Some(intended) = control.take(now) {
             self.behind = self.behind.max(now - intended);
             let peer = self.crowd.peer(Role::ControlPublisher);
-            self.voice.publish(&mut self.fleet, peer, self.crowd.control_topic(), intended)?;
+            self.voice.publish(&mut self.fleet, peer, self.storm.control_topic(), intended)?;
         }
         let mut next = control.due();
         if let Some(storm) = storm {
@@ -286,13 +300,12 @@ impl Scene {
         for news in std::mem::take(&mut self.crowd.news) {
             match news {
                 News::Orphaned(index, code) => self.orphan(index, code, now),
-                News::Back(_) => {}
                 News::ThrownOut(index, code) => {
                     self.thrown_out += 1;
                     let due = now + self.up_to(AGAIN);
                     self.send_back(index, code, due);
                 }
-                News::Refused(index, _) => {
+                News::Refused(index) => {
                     self.refused += 1;
                     let due = now + self.up_to(AGAIN);
                     self.fleet.dial_again(self.crowd.peer(Role::Return(index)), due);
@@ -344,26 +357,6 @@ impl Scene {
     }
 }
 
-/// Notices that nothing moves any more.
-#[derive(Debug)]
-struct Patience {
-    since: Nanos,
-    last: Option<(u32, u32)>,
-}
-
-impl Patience {
-    fn new(now: Nanos) -> Self {
-        Self { since: now, last: None }
-    }
-
-    fn ends(&mut self, now: Nanos, progress: (u32, u32)) -> bool {
-        if self.last != Some(progress) {
-            (self.last, self.since) = (Some(progress), now);
-        }
-        now - self.since > PATIENCE
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,14 +365,5 @@ mod tests {
     fn peers_come_back_after_what_is_not_their_fault() {
         assert!([1001, 1006, 1011, 1012, 1013, 4500, 4999].into_iter().all(may_return));
         assert!(![1000, 1008, 4000, 4003, 4008, 4010, 4499].into_iter().any(may_return));
-    }
-
-    #[test]
-    fn patience_ends_when_nothing_has_moved_for_long_enough() {
-        let mut patience = Patience::new(0);
-        assert!(!patience.ends(SECOND, (1, 0)));
-        assert!(!patience.ends(60 * SECOND, (1, 1)));
-        assert!(!patience.ends(120 * SECOND, (1, 1)));
-        assert!(patience.ends(121 * SECOND, (1, 1)));
     }
 }

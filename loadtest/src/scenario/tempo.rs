@@ -49,18 +49,15 @@ impl Tempo {
         Self::Silent { deliveries_per_second: pace.deliveries_per_second() }
     }
 
-    /// When the next publication was meant to leave, if it is time for it.
-    pub(super) fn take(&mut self, now: Nanos, standing: Standing) -> Option<Nanos> {
-        match self {
-            Self::Paced { pacer, .. } => pacer.take(now),
-            Self::Windowed { deliveries } => {
-                (standing.expected < standing.delivered + *deliveries).then_some(now)
-            }
-            Self::Answered { publications } => {
-                (standing.published < standing.answered + *publications).then_some(now)
-            }
-            Self::Silent { .. } => None,
-        }
+    /// When the next publication of the time until `end` was meant to leave, if it is time for it.
+    pub(super) fn take(&mut self, now: Nanos, end: Nanos, standing: Standing) -> Option<Nanos> {
+        let is_time = match self {
+            Self::Paced { pacer, .. } => return pacer.take_before(now, end),
+            Self::Windowed { deliveries } => standing.expected < standing.delivered + *deliveries,
+            Self::Answered { publications } => standing.published < standing.answered + *publications,
+            Self::Silent { .. } => false,
+        };
+        (is_time && now < end).then_some(now)
     }
 
     /// Whether publications ask for an answer.

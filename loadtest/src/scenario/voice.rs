@@ -1,62 +1,44 @@
-//! What a single peer says and hears in `churn` and `storm`, in the plain dialect: any peer, any topic.
+//! What single peers say and hear in `churn` and `storm`: any peer, any topic, in any adapter's protocol.
 
 use anyhow::Result;
 
-use super::{DIGITS, Topics};
 use crate::{
+    adapter::{Adapter, Heard, Protocol, Template},
     clock::Nanos,
     fleet::{Fleet, Peer},
-    stamp::{Stamp, blank_payload},
+    roll::Roll,
+    stamp::Stamp,
 };
 
-/// A publication that each stamp is written into.
+/// Publishes as whoever is told to.
 #[derive(Debug)]
 pub(super) struct Voice {
-    body: Vec<u8>,
-    number_at: usize,
-    payload_at: usize,
+    template: Template,
     published: u32,
 }
 
-/// What a peer asks for first.
-pub(super) fn subscribe_frame(topics: &Topics, topic: u32) -> String {
-    format!(r#"{{"type":"subscribe","topic":"{}{topic:0DIGITS$}","id":1}}"#, topics.prefix)
+/// Hears a scenario's peers through their adapter.
+#[derive(Debug)]
+pub(super) struct Ear {
+    roll: Roll,
+    adapter: Adapter,
 }
 
-/// What a frame is that carries no stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a peer heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word {
-    /// What was asked for is done.
-    Ok,
+    /// A publication.
+    Delivery(Stamp),
+    /// What it asked for at its opening is done.
+    Ready,
     /// The server objects.
-    Objection,
-    /// The server's own news.
-    Other,
-}
-
-/// Reads a frame that carries no stamp.
-pub(super) fn word(body: &[u8]) -> Word {
-    let has = |words: &[u8]| body.windows(words.len()).any(|window| window == words);
-    if has(br#""type":"ok""#) {
-        Word::Ok
-    } else if has(br#""type":"error""#) {
-        Word::Objection
-    } else {
-        Word::Other
-    }
+    Objection(String),
 }
 
 impl Voice {
     /// `size` is a whole payload's.
-    pub(super) fn new(topics: &Topics, size: usize) -> Self {
-        let mut body = format!(r#"{{"type":"publish","topic":"{}"#, topics.prefix).into_bytes();
-        let number_at = body.len();
-        body.extend([b'0'; DIGITS]);
-        body.extend_from_slice(br#"","payload":"#);
-        let payload_at = body.len();
-        body.extend_from_slice(&blank_payload(size));
-        body.push(b'}');
-        Self { body, number_at, payload_at, published: 0 }
+    pub(super) fn new(protocol: Protocol, roll: &Roll, size: usize) -> Result<Self> {
+        Ok(Self { template: protocol.template(roll, size, false)?, published: 0 })
     }
 
     /// Publishes as a peer, and sends it.
@@ -69,9 +51,8 @@ impl Voice {
     ) -> Result<()> {
         let stamp = Stamp { topic, publisher: 0, sequence: self.published, intended };
         self.published = self.published.wrapping_add(1);
-        Topics::write_number(&mut self.body[self.number_at..self.number_at + DIGITS], topic);
-        stamp.write(&mut self.body[self.payload_at..]);
-        fleet.push_text(peer, &self.body)?;
+        let (format, body) = self.template.fill(&stamp);
+        fleet.push(peer, format, body)?;
         fleet.flush(peer)
     }
 
@@ -81,20 +62,70 @@ impl Voice {
     }
 }
 
+impl Ear {
+    /// For the peers of this roll.
+    pub(super) fn new(protocol: Protocol, roll: Roll) -> Self {
+        Self { roll, adapter: Adapter::new(protocol, None) }
+    }
+
+    /// A peer's upgrade is done: asks for its topic.
+    pub(super) fn open(&mut self, peer: Peer, outbox: &mut Vec<u8>) {
+        self.adapter.open(&self.roll, peer, outbox);
+    }
+
+    /// Adds what a message says to `words`, and what must be said to it to the outbox.
+    pub(super) fn hear(&mut self, peer: Peer, body: &[u8], outbox: &mut Vec<u8>, words: &mut Vec<Word>) {
+        self.adapter.hear_any(&self.roll, peer, body, outbox, &mut |heard| match heard {
+            Heard::Delivery(stamp) => words.push(Word::Delivery(stamp)),
+            Heard::Ready => words.push(Word::Ready),
+            Heard::Objection(what) => words.push(Word::Objection(String::from_utf8_lossy(what).into_owned())),
+            Heard::Answer { .. } => {}
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Topics;
 
-    #[test]
-    fn frames_are_read_by_their_type() {
-        assert_eq!(word(br#"{"type":"ok","id":1}"#), Word::Ok);
-        assert_eq!(word(br#"{"type":"error","code":"rate"}"#), Word::Objection);
-        assert_eq!(word(br#"{"type":"presence","count":3}"#), Word::Other);
+    /// What a subscriber of topic 1 says first and hears.
+    fn heard(protocol: Protocol, messages: &[&[u8]]) -> (Vec<u8>, Vec<Word>) {
+        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let binding = protocol.binding();
+        let mut ear = Ear::new(protocol, Roll { topics, first: 0, peers: 2, publishers: 0, binding });
+        let (mut outbox, mut words) = (Vec::new(), Vec::new());
+        ear.open(1, &mut outbox);
+        for message in messages {
+            ear.hear(1, message, &mut Vec::new(), &mut words);
+        }
+        (outbox, words)
     }
 
     #[test]
-    fn a_subscription_names_its_topic() {
-        let topics = Topics { prefix: "t".to_owned(), count: 20 };
-        assert_eq!(subscribe_frame(&topics, 12), r#"{"type":"subscribe","topic":"t0000012","id":1}"#);
+    fn every_adapter_that_confirms_is_understood() {
+        for (protocol, message) in [
+            (Protocol::Plain, br#"{"type":"ok","id":1}"#.as_slice()),
+            (Protocol::DunlinMsgpack, b"\x82\xa4type\xa2ok\xa2id\x01"),
+            (Protocol::Nats, b"PONG\r\n"),
+            (Protocol::SocketIo, b"430[]"),
+        ] {
+            assert_eq!(heard(protocol, &[message]).1, [Word::Ready], "{protocol:?}");
+        }
+        let objection = r#"{"type":"error","code":"rate"}"#;
+        let (_, words) = heard(Protocol::Plain, &[objection.as_bytes(), br#"{"type":"presence","count":3}"#]);
+        assert_eq!(words, [Word::Objection(objection.to_owned())]);
+    }
+
+    #[test]
+    fn a_peer_that_comes_again_does_not_go_on_where_it_was_cut_off() {
+        let topics = Topics { prefix: "t".to_owned(), count: 1 };
+        let binding = Protocol::Nats.binding();
+        let mut ear = Ear::new(Protocol::Nats, Roll { topics, first: 0, peers: 1, publishers: 0, binding });
+        let (mut outbox, mut words) = (Vec::new(), Vec::new());
+        ear.hear(0, b"MSG t0000000 1 5\r\nhel", &mut outbox, &mut words);
+        ear.open(0, &mut outbox);
+        ear.hear(0, b"PONG\r\n", &mut outbox, &mut words);
+        assert_eq!(words, [Word::Ready]);
     }
 }

@@ -5,14 +5,12 @@
 use anyhow::Result;
 
 use super::super::{
-    Answers, Topics,
-    voice::{Word, subscribe_frame, word},
+    Arrival, Topics,
+    voice::{Ear, Word},
 };
 use crate::{
     clock::Nanos,
     fleet::{Listener, Next, Peer},
-    frame,
-    stamp::Finder,
     statistics::Latencies,
 };
 
@@ -44,9 +42,11 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Guests {
     topics: Topics,
-    answers: Answers,
+    arrival: Arrival,
+    ear: Ear,
+    /// Empty between two messages.
+    words: Vec<Word>,
     stays: Vec<Stay>,
-    finder: Finder,
     pub(super) news: Vec<News>,
     pub(super) here: u32,
     /// Of the running interval.
@@ -60,12 +60,13 @@ pub(super) struct Guests {
 
 impl Guests {
     /// All are coming since then.
-    pub(super) fn new(topics: Topics, peers: u32, answers: Answers, now: Nanos) -> Self {
+    pub(super) fn new(topics: Topics, peers: u32, arrival: Arrival, ear: Ear, now: Nanos) -> Self {
         Self {
             topics,
-            answers,
+            arrival,
+            ear,
+            words: Vec::new(),
             stays: vec![Stay::Coming(now); peers as usize],
-            finder: Finder::default(),
             news: Vec::new(),
             here: 0,
             latencies: Latencies::new(),
@@ -110,6 +111,21 @@ impl Guests {
         self.complaint.get_or_insert_with(text);
     }
 
+    fn take_word(&mut self, peer: Peer, now: Nanos, word: Word) {
+        match word {
+            Word::Delivery(stamp) => {
+                self.delivered += 1;
+                self.stray += u64::from(stamp.topic != self.topics.of(peer));
+                self.latencies.record(now.saturating_sub(stamp.intended));
+            }
+            Word::Ready => self.settle(peer),
+            Word::Objection(words) => {
+                self.errors += 1;
+                self.complain(|| words);
+            }
+        }
+    }
+
     fn settle(&mut self, peer: Peer) {
         if matches!(self.stay(peer), Stay::Coming(_)) {
             self.become_stay(peer, Stay::Here);
@@ -126,28 +142,18 @@ impl Guests {
 
 impl Listener for Guests {
     fn opened(&mut self, peer: Peer, outbox: &mut Vec<u8>) -> Next {
-        frame::push_text(outbox, subscribe_frame(&self.topics, self.topics.of(peer)).as_bytes());
-        if self.answers == Answers::Nothing {
+        self.ear.open(peer, outbox);
+        if self.arrival == Arrival::AtOnce {
             self.settle(peer);
         }
         Next::Stay
     }
 
-    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8], _outbox: &mut Vec<u8>) -> Next {
-        if let Some(stamp) = self.finder.find(body) {
-            self.delivered += 1;
-            self.stray += u64::from(stamp.topic != self.topics.of(peer));
-            self.latencies.record(now.saturating_sub(stamp.intended));
-            return Next::Stay;
-        }
-        match word(body) {
-            Word::Ok => self.settle(peer),
-            Word::Objection => {
-                self.errors += 1;
-                self.complain(|| String::from_utf8_lossy(body).into_owned());
-            }
-            Word::Other => {}
-        }
+    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8], outbox: &mut Vec<u8>) -> Next {
+        let mut words = std::mem::take(&mut self.words);
+        self.ear.hear(peer, body, outbox, &mut words);
+        words.drain(..).for_each(|word| self.take_word(peer, now, word));
+        self.words = words;
         Next::Stay
     }
 
@@ -169,14 +175,20 @@ impl Listener for Guests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        adapter::Protocol,
+        roll::{Binding, Roll},
+    };
 
-    fn guests(answers: Answers) -> Guests {
-        Guests::new(Topics { prefix: "t".to_owned(), count: 2 }, 3, answers, 5)
+    fn guests(arrival: Arrival) -> Guests {
+        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let roll = Roll { topics: topics.clone(), first: 0, peers: 3, publishers: 0, binding: Binding::Free };
+        Guests::new(topics, 3, arrival, Ear::new(Protocol::Plain, roll), 5)
     }
 
     #[test]
     fn a_peer_is_here_once_its_subscription_is_answered() {
-        let mut guests = guests(Answers::Ok);
+        let mut guests = guests(Arrival::Confirmed);
         guests.opened(1, &mut Vec::new());
         assert_eq!((guests.here, guests.anybody(0)), (0, None));
         guests.message(1, 9, br#"{"type":"ok","id":1}"#, &mut Vec::new());
@@ -187,14 +199,14 @@ mod tests {
 
     #[test]
     fn without_answers_a_peer_is_here_when_it_has_asked() {
-        let mut guests = guests(Answers::Nothing);
+        let mut guests = guests(Arrival::AtOnce);
         guests.opened(0, &mut Vec::new());
         assert_eq!(guests.here, 1);
     }
 
     #[test]
     fn who_is_closed_without_a_goodbye_was_thrown_out() {
-        let mut guests = guests(Answers::Nothing);
+        let mut guests = guests(Arrival::AtOnce);
         for peer in 0..2 {
             guests.opened(peer, &mut Vec::new());
         }
@@ -207,7 +219,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_known_with_its_time() {
-        let mut guests = guests(Answers::Nothing);
+        let mut guests = guests(Arrival::AtOnce);
         guests.opened(0, &mut Vec::new());
         guests.come(1, 100);
         let waiting: Vec<_> = guests.waiting_since(50).collect();

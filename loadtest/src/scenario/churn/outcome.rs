@@ -27,6 +27,8 @@ pub struct Churned {
     pub ways: Ways,
     /// The server's CPU for each cycle, publications included.
     pub cpu_per_cycle: Option<CpuPer>,
+    /// Publications of those who were here.
+    pub publications: u64,
     /// Deliveries of what they published.
     pub deliveries: u64,
     /// Of these deliveries.
@@ -64,6 +66,12 @@ pub struct Ways {
     pub half_frame: u64,
 }
 
+impl Ways {
+    fn all(self) -> u64 {
+        self.goodbye + self.reset + self.half_frame
+    }
+}
+
 /// How a figure of the server went.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Growth {
@@ -96,6 +104,7 @@ impl Scene {
             cycles: self.cycles,
             ways: self.ways,
             cpu_per_cycle: cpu.filter(|_| self.cycles > 0).map(|cpu| CpuPer::new(cpu, self.cycles)),
+            publications: self.voice.published(),
             deliveries: self.guests.delivered,
             latency: latencies.summary(),
             memory: growth(|sample| sample.memory_kib),
@@ -149,6 +158,10 @@ impl Churned {
             count(self.unanswered, "goodbyes were not answered"),
             count(self.errors, "error frames came"),
             count(self.stray, "deliveries were on a foreign topic"),
+            (self.publications > 0 && self.deliveries == 0)
+                .then(|| "nothing came of what was published".to_owned()),
+            (self.cycles == 0 && self.ways.all() > 0)
+                .then(|| "nobody came in place of those who left".to_owned()),
         ]
         .into_iter()
         .flatten()
@@ -214,6 +227,7 @@ mod tests {
             cycles: 60_000,
             ways: Ways::default(),
             cpu_per_cycle: None,
+            publications: 0,
             deliveries: 0,
             latency: crate::statistics::Latencies::new().summary(),
             memory: Some(Growth::new(Trend::of(&points).unwrap(), 200.0)),

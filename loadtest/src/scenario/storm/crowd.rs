@@ -9,14 +9,14 @@
 use anyhow::Result;
 
 use super::super::{
-    Answers, Topics,
-    voice::{Word, subscribe_frame, word},
+    Arrival,
+    voice::{Ear, Word},
 };
 use crate::{
+    adapter::Protocol,
     clock::Nanos,
     fleet::{Listener, Next, Peer},
-    frame,
-    stamp::Finder,
+    roll::Roll,
     statistics::Latencies,
 };
 
@@ -25,12 +25,10 @@ use crate::{
 pub(super) enum News {
     /// A peer's connection to the first node is over.
     Orphaned(u32, u16),
-    /// It is connected to the other node and subscribed.
-    Back(u32),
-    /// It was, and the other node ended its connection.
+    /// It was back, and the other node ended its connection.
     ThrownOut(u32, u16),
     /// The other node did not let it in.
-    Refused(u32, String),
+    Refused(u32),
 }
 
 /// Who a peer number is.
@@ -48,15 +46,26 @@ pub(super) enum Role {
     Return(u32),
 }
 
+/// What those of the storm hear, and those of the control stream: what a node leaves unfinished is told apart
+/// by the numbers of peers, which begin anew for each.
+#[derive(Debug)]
+struct Ears {
+    storm: Ear,
+    control: Ear,
+}
+
 /// Everybody.
 #[derive(Debug)]
 pub(super) struct Crowd {
-    topics: Topics,
     peers: u32,
-    answers: Answers,
-    finder: Finder,
+    arrival: Arrival,
+    ears: Ears,
+    /// Empty between two messages.
+    words: Vec<Word>,
     /// Whether a peer of the storm is subscribed, wherever it is.
     subscribed: Vec<bool>,
+    /// Publishers that can't publish yet.
+    unreceived: u32,
     control_is_ready: bool,
     pub(super) news: Vec<News>,
     pub(super) here: u32,
@@ -72,14 +81,15 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    /// Nobody is there yet.
-    pub(super) fn new(topics: Topics, peers: u32, answers: Answers) -> Self {
+    /// Nobody is there yet: who loses its node, and the two of the control stream.
+    pub(super) fn new(protocol: Protocol, arrival: Arrival, storm: Roll, control: Roll) -> Self {
         Self {
-            topics,
-            peers,
-            answers,
-            finder: Finder::default(),
-            subscribed: vec![false; peers as usize],
+            peers: storm.peers,
+            arrival,
+            subscribed: vec![false; storm.peers as usize],
+            ears: Ears { storm: Ear::new(protocol, storm), control: Ear::new(protocol, control) },
+            words: Vec::new(),
+            unreceived: if protocol.receives_publishers() { 2 } else { 0 },
             control_is_ready: false,
             news: Vec::new(),
             here: 0,
@@ -114,14 +124,9 @@ impl Crowd {
         }
     }
 
-    /// The control stream's topic: none of the others'.
-    pub(super) fn control_topic(&self) -> u32 {
-        self.topics.count
-    }
-
     /// Whether everybody who must be there before the storm is.
     pub(super) fn is_complete(&self) -> bool {
-        self.control_is_ready && self.here == self.peers
+        self.control_is_ready && self.unreceived == 0 && self.here == self.peers
     }
 
     /// A peer of the storm no longer is where it was.
@@ -134,56 +139,63 @@ impl Crowd {
         self.complaint.get_or_insert_with(text);
     }
 
-    fn settle(&mut self, peer: Peer) {
-        let index = match self.role(peer) {
-            Role::Home(index) | Role::Return(index) => index,
-            Role::Control => {
-                self.control_is_ready = true;
-                return;
+    /// Who hears for a peer, and what number it has there.
+    fn ear(&mut self, role: Role) -> (&mut Ear, Peer) {
+        match role {
+            Role::Home(index) | Role::Return(index) => (&mut self.ears.storm, index),
+            Role::Publisher => (&mut self.ears.storm, self.peers),
+            Role::Control => (&mut self.ears.control, 0),
+            Role::ControlPublisher => (&mut self.ears.control, 1),
+        }
+    }
+
+    fn take_word(&mut self, role: Role, now: Nanos, word: Word) {
+        match word {
+            Word::Delivery(stamp) => {
+                self.delivered += 1;
+                if role == Role::Control {
+                    self.latencies.record(now.saturating_sub(stamp.intended));
+                    self.silence = self.silence.max(now.saturating_sub(self.heard_at));
+                    self.heard_at = now;
+                }
             }
-            Role::Publisher | Role::ControlPublisher => return,
-        };
-        if !std::mem::replace(&mut self.subscribed[index as usize], true) {
-            self.here += 1;
-            if matches!(self.role(peer), Role::Return(_)) {
-                self.news.push(News::Back(index));
+            Word::Ready => self.settle(role),
+            Word::Objection(words) => {
+                self.errors += 1;
+                self.complain(|| words);
             }
+        }
+    }
+
+    fn settle(&mut self, role: Role) {
+        match role {
+            Role::Home(index) | Role::Return(index) => {
+                self.here += u32::from(!std::mem::replace(&mut self.subscribed[index as usize], true));
+            }
+            Role::Control => self.control_is_ready = true,
+            Role::Publisher | Role::ControlPublisher => self.unreceived = self.unreceived.saturating_sub(1),
         }
     }
 }
 
 impl Listener for Crowd {
     fn opened(&mut self, peer: Peer, outbox: &mut Vec<u8>) -> Next {
-        let topic = match self.role(peer) {
-            Role::Home(index) | Role::Return(index) => self.topics.of(index),
-            Role::Control => self.control_topic(),
-            Role::Publisher | Role::ControlPublisher => return Next::Stay,
-        };
-        frame::push_text(outbox, subscribe_frame(&self.topics, topic).as_bytes());
-        if self.answers == Answers::Nothing {
-            self.settle(peer);
+        let role = self.role(peer);
+        let (ear, number) = self.ear(role);
+        ear.open(number, outbox);
+        if self.arrival == Arrival::AtOnce {
+            self.settle(role);
         }
         Next::Stay
     }
 
-    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8], _outbox: &mut Vec<u8>) -> Next {
-        if let Some(stamp) = self.finder.find(body) {
-            self.delivered += 1;
-            if stamp.topic == self.control_topic() {
-                self.latencies.record(now.saturating_sub(stamp.intended));
-                self.silence = self.silence.max(now.saturating_sub(self.heard_at));
-                self.heard_at = now;
-            }
-            return Next::Stay;
-        }
-        match word(body) {
-            Word::Ok => self.settle(peer),
-            Word::Objection => {
-                self.errors += 1;
-                self.complain(|| String::from_utf8_lossy(body).into_owned());
-            }
-            Word::Other => {}
-        }
+    fn message(&mut self, peer: Peer, now: Nanos, body: &[u8], outbox: &mut Vec<u8>) -> Next {
+        let role = self.role(peer);
+        let mut words = std::mem::take(&mut self.words);
+        let (ear, number) = self.ear(role);
+        ear.hear(number, body, outbox, &mut words);
+        words.drain(..).for_each(|word| self.take_word(role, now, word));
+        self.words = words;
         Next::Stay
     }
 
@@ -210,8 +222,8 @@ impl Listener for Crowd {
     fn refused(&mut self, peer: Peer, why: String) -> Result<()> {
         match self.role(peer) {
             Role::Return(index) => {
-                self.complain(|| why.clone());
-                self.news.push(News::Refused(index, why));
+                self.complain(|| why);
+                self.news.push(News::Refused(index));
                 Ok(())
             }
             _ => anyhow::bail!(why),
@@ -222,11 +234,15 @@ impl Listener for Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{roll::Binding, scenario::Topics};
 
     const OK: &[u8] = br#"{"type":"ok","id":1}"#;
 
     fn crowd() -> Crowd {
-        Crowd::new(Topics { prefix: "t".to_owned(), count: 2 }, 2, Answers::Ok)
+        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let storm = Roll { topics, first: 0, peers: 2, publishers: 1, binding: Binding::Free };
+        let control = Roll { first: 2, peers: 1, ..storm.clone() };
+        Crowd::new(Protocol::Plain, Arrival::Confirmed, storm, control)
     }
 
     #[test]
@@ -250,7 +266,7 @@ mod tests {
         assert_eq!(crowd.here, 1);
         crowd.message(returning, 2, OK, &mut Vec::new());
         assert_eq!(crowd.here, 2);
-        assert_eq!(crowd.news, [News::Orphaned(1, 1001), News::Back(1)]);
+        assert_eq!(crowd.news, [News::Orphaned(1, 1001)]);
     }
 
     #[test]

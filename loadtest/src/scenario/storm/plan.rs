@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 
 use crate::{
+    adapter::Protocol,
     process::{Beside, Server},
+    roll::Roll,
     scenario::{Answers, Topics},
     target::Target,
 };
@@ -17,6 +19,8 @@ pub struct Storm {
     pub from: Target,
     /// The node that everybody comes to, and that is measured.
     pub to: Target,
+    /// How both are spoken to.
+    pub protocol: Protocol,
     /// The other node's process, if its costs are wanted.
     pub server: Option<Server>,
     /// Other processes whose CPU is wanted.
@@ -63,6 +67,23 @@ impl Storm {
             "{} peers {how} and come to another node within {delay} s; latency is a control peer's there",
             self.peers
         )
+    }
+
+    /// Who loses its node, and their publisher.
+    pub(super) fn roll(&self) -> Roll {
+        let binding = self.protocol.binding();
+        Roll { topics: self.topics.clone(), first: 0, peers: self.peers, publishers: 1, binding }
+    }
+
+    /// The control peer and its publisher, on one topic more than the others have.
+    pub(super) fn control_roll(&self) -> Roll {
+        let topics = Topics { count: self.topics.count + 1, ..self.topics.clone() };
+        Roll { topics, first: self.control_topic(), peers: 1, ..self.roll() }
+    }
+
+    /// None of the others'.
+    pub(super) fn control_topic(&self) -> u32 {
+        self.topics.count
     }
 
     /// Who gets a publication.
