@@ -166,8 +166,8 @@ impl Shard {
     }
 }
 
-/// The tag, and cut short the ticket, of a publish that only marks a place.
-const MARK: u64 = u64::MAX;
+/// The tag and the ticket of a publish that only marks a place; its success is awaited.
+const MARK: u64 = u64::MAX >> 33;
 
 fn namespace(text: &str) -> Namespace {
     Namespace::parse(text).expect("a good namespace")
