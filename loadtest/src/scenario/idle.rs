@@ -55,7 +55,7 @@ pub fn run(
     let server = cast.server.context("idle peers are measured in the server's memory: give --server-pid")?;
     ensure!(cast.peers > 0, "there must be a peer");
     let peers = cast.peers;
-    let title = format!("{peers} peers on {} topics that do nothing", cast.topics.count);
+    let title = format!("peers that do nothing: {peers}, topics: {}", cast.topics.count);
     let record = Record::begin("idle", title);
     let beside = cast.beside.clone();
     let (before_kib, cpu_before, start) = (server.memory_kib()?, server.cpu()?, clock::now());

@@ -123,7 +123,7 @@ impl Cast {
         let Self { peers, publishers, size, protocol, .. } = self;
         let topics = self.topics.count;
         format!(
-            "{publishers} publishers, {peers} peers on {topics} topics, {size} bytes, {}",
+            "publishers: {publishers}, peers: {peers}, topics: {topics}, bytes: {size}, protocol: {}",
             protocol.name()
         )
     }

@@ -62,9 +62,12 @@ impl Storm {
             End::Cut => "lose their connections".to_owned(),
             End::Signal(pid, signal) => format!("lose their node (signal {} to {pid})", signal.as_raw()),
         };
-        let delay = self.delay.as_secs_f64();
+        let when = match self.delay.as_secs_f64() {
+            0.0 => "at once".to_owned(),
+            delay => format!("within {delay} s"),
+        };
         format!(
-            "{} peers {how} and come to another node within {delay} s; latency is a control peer's there",
+            "{} peers {how} and come to another node {when}; latency is a control peer's there",
             self.peers
         )
     }
