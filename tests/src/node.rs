@@ -105,6 +105,11 @@ impl Node {
         word_in(&self.ready, "node=")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// What it has said on stderr.
     pub fn stderr(&self) -> String {
         self.process.said.text()

@@ -24,6 +24,31 @@ async fn a_node_says_once_where_it_is() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `sched(7)`: what its threads may share a core for.
+#[tokio::test]
+async fn its_threads_do_not_stop_each_other_and_keep_their_niceness() -> anyhow::Result<()> {
+    const SCHED_BATCH: &str = "3";
+    let node = Node::start(OPEN)?;
+    let own = scheduling("/proc/self/stat".as_ref())?.1;
+    let mut threads = 0;
+    for thread in std::fs::read_dir(format!("/proc/{}/task", node.pid()))? {
+        let (policy, niceness) = scheduling(&thread?.path().join("stat"))?;
+        assert_eq!((policy.as_str(), niceness), (SCHED_BATCH, own.clone()));
+        threads += 1;
+    }
+    ensure!(threads > 1, "a shard has a thread of its own");
+    Ok(())
+}
+
+/// Policy and niceness of a thread: the 41st and the 19th field of its `stat` (`proc_pid_stat(5)`), counted
+/// behind the name.
+fn scheduling(stat: &std::path::Path) -> anyhow::Result<(String, String)> {
+    let stat = std::fs::read_to_string(stat)?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    ensure!(fields.len() > 38, "{stat}");
+    Ok((fields[38].to_owned(), fields[16].to_owned()))
+}
+
 #[tokio::test]
 async fn health_and_metrics_are_told() -> anyhow::Result<()> {
     let node = Node::start(OPEN)?;

@@ -55,7 +55,8 @@ pub enum Write<'a> {
 }
 
 impl Outbox {
-    /// An empty outbox of the peer with this serial. It allocates nothing as long as each flush finds few runs of bytes.
+    /// An empty outbox of the peer with this serial. It allocates nothing as long as each flush finds few runs
+    /// of bytes.
     pub fn new(dialect: Dialect, serial: u32) -> Self {
         let pieces = SmallVec::new();
         Self { pieces, written: 0, owed: 0, fresh: 0, dialect, blocked: false, held: None, serial }

@@ -2,8 +2,8 @@
 
 use dunlin_protocol::GapReason;
 
-use super::world::{World, subscribe};
-use crate::hub::{PublishError, Reach, Tag};
+use super::world::{World, publish, subscribe};
+use crate::hub::{Effect, Message, PublishError, Reach, Tag, UNAWAITED};
 use crate::publication::Dialect;
 
 const OPEN: &str = r#"
@@ -28,6 +28,22 @@ fn a_publication_that_only_this_node_has_is_answered_so() {
     world.hub(who).settled(0, Ok(Reach::Node));
     world.settle();
     assert_eq!(world.heard(who), [r#"{"type":"ok","id":7,"local":true}"#]);
+}
+
+// B-9: only then may its shard be left asleep.
+#[test]
+fn success_is_unawaited_exactly_where_no_id_asks_for_it() {
+    let mut world = World::new(OPEN);
+    let who = world.join_as(0, 0, Dialect::JsonV1);
+    world.settle();
+    let (now, key) = (world.now, world.key(who));
+    for (text, unawaited) in [(PUBLISH.to_owned(), false), (publish("a", "1"), true)] {
+        let mut effects = Vec::new();
+        world.hub(who).receive(now, key, Message::Text(text.into()));
+        world.hub(who).take_effects(&mut effects);
+        let [Effect::Publish { ticket, .. }] = effects[..] else { panic!("{effects:?}") };
+        assert_eq!(ticket & UNAWAITED != 0, unawaited);
+    }
 }
 
 #[test]
