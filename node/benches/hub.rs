@@ -9,6 +9,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dunlin::broker::{Broker, Command, Event, MemoryBroker};
 use dunlin::config::{Config, Flags};
+use dunlin::exchange;
 use dunlin::hub::{Arrival, Effect, Hub, Message, Moment, PeerKey, Settings, Tally, Write, Wrote};
 use dunlin::publication::Dialect;
 use dunlin_protocol::{Incarnation, Namespace};
@@ -62,14 +63,14 @@ impl Shard {
     fn exchange(&mut self) {
         loop {
             self.hub.take_effects(&mut self.effects);
-            self.commands.extend(self.effects.drain(..).filter_map(command));
+            self.commands.extend(self.effects.drain(..).filter_map(|effect| exchange::command(effect).ok()));
             self.broker.submit(0, &mut self.commands);
             self.broker.collect(0, &mut self.events);
             if self.events.is_empty() {
                 return;
             }
             for event in self.events.drain(..) {
-                hear(&mut self.hub, event);
+                exchange::tell(&mut self.hub, event);
             }
         }
     }
@@ -84,28 +85,6 @@ impl Shard {
         }
         self.hub.take_tally(&mut self.tally);
         self.tally.delivered.clear();
-    }
-}
-
-fn command(effect: Effect) -> Option<Command> {
-    match effect {
-        Effect::Join { tag, namespace, topic } => Some(Command::Join(tag, namespace, topic)),
-        Effect::Leave { tag, namespace, topic } => Some(Command::Leave(tag, namespace, topic)),
-        Effect::Count { tag, namespace, peers } => Some(Command::Count(tag, namespace, peers)),
-        Effect::Publish { ticket, envelope } => Some(Command::Publish(ticket, envelope)),
-        Effect::Read(_) | Effect::Close { .. } | Effect::Terminate(_) => None,
-    }
-}
-
-fn hear(hub: &mut Hub, event: Event) {
-    match event {
-        Event::Publication(tag, publication) => hub.deliver(tag, &publication),
-        Event::Broadcast(tag, publication) => hub.deliver_to_all(tag, &publication),
-        Event::Joined(tag) => hub.joined(tag),
-        Event::Counted(tag, elsewhere) => hub.counted(tag, elsewhere),
-        Event::Settled(ticket, outcome) => hub.settled(ticket, outcome),
-        Event::Missed(tag, reason) => hub.missed(tag, reason),
-        Event::Reached(reach) => hub.reached(reach),
     }
 }
 

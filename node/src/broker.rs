@@ -19,6 +19,21 @@
 //! - B-9 A shard for which something waits is woken; the success of a publish whose ticket is
 //!   [`UNAWAITED`](crate::hub::UNAWAITED) comes with whatever it is woken for next.
 //! - B-10 The topics that are joined can be counted, each once however many shards joined it.
+//!
+//! For topics that remember (T7 to T9, T13, R1):
+//!
+//! - B-11 A commit is answered [`Event::Committed`] with its ticket, once; its position is behind those of all
+//!   commits of the topic answered before. If refused, nothing changed, unless the error says that this is unknown.
+//! - B-12 A shard hears every commit of a joined topic once, each behind the position before it; a list and a map as
+//!   the whole state, never an older one after a newer. Its own commit is answered behind its publication.
+//! - B-13 A recovery is answered once, in its place: the state, or what is missing since the position that was asked
+//!   for, then what comes after; never silently less.
+//! - B-14 Concurrent commits all count, in one order for everybody; a map's members are merged, one by one.
+//! - B-15 What a topic keeps is bounded by its retention, and never less than that.
+//! - B-16 A commit repeated under its key within five minutes happens once, and both are answered with one position.
+//! - B-17 A topic that is stored in one mode is not written or read in another.
+//! - B-18 Stored publications are read in pages, in order, exclusive of both bounds.
+//! - B-19 A clearing, a replacement and a forgetting take their place in the order, and every shard hears what is left.
 
 #[cfg(test)]
 mod contract;
@@ -30,8 +45,11 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use dunlin_protocol::{Envelope, GapReason, Namespace, Topic};
+use dunlin_protocol::{Envelope, Namespace, Position, Topic};
 
+use crate::config::Retention;
+use crate::grant::Keys;
+use crate::history::{Asked, Commit, CommitError, Gap, Page, Reading, Recovery};
 use crate::hub::{PublishError, Reach, Tag};
 use crate::publication::Publication;
 
@@ -41,14 +59,20 @@ pub use self::redis::{Membership, RedisBroker, RedisMetrics, Unreachable};
 /// What a shard wants of the broker. Commands of one shard are obeyed in their order.
 #[derive(Debug)]
 pub enum Command {
-    /// Publications of the topic are wanted.
-    Join(Tag, Namespace, Topic),
+    /// Publications of the topic are wanted; how it remembers, if it does.
+    Join(Tag, Namespace, Topic, Option<Arc<Retention>>),
     /// They are wanted no more.
     Leave(Tag, Namespace, Topic),
     /// So many peers of this shard are in the namespace; 0 ends the interest in it.
     Count(Tag, Namespace, u64),
-    /// Publish, and answer with the ticket.
+    /// Publish on topics that remember nothing, and answer with the ticket.
     Publish(u32, Envelope),
+    /// Change what a topic remembers, and answer with the ticket.
+    Commit(u32, Box<Commit>),
+    /// What a newcomer to a joined topic that remembers has to know, in its place among the publications.
+    Recover(u32, Tag, Asked),
+    /// Read stored publications.
+    Read(u32, Box<Reading>),
 }
 
 /// What the broker has for a shard.
@@ -64,8 +88,19 @@ pub enum Event {
     Counted(Tag, u64),
     /// What became of a publish.
     Settled(u32, Result<Reach, PublishError>),
+    /// What became of a commit: where the topic is since. None if it was done, but its place among the
+    /// publications can't be told. It comes behind the publication it is about.
+    Committed(u32, Result<Option<Position>, CommitError>),
+    /// What a newcomer has to know. What came before this it must not get, what comes after it must.
+    Recovered(u32, Box<Result<Recovery, CommitError>>),
+    /// Stored publications.
+    Read(u32, Box<Result<Page, CommitError>>),
     /// Publications on a joined topic may be missing before this.
-    Missed(Tag, GapReason),
+    Missed(Tag, Gap),
+    /// What a state topic holds, after a gap: in place of all that was delivered. None if nothing.
+    Reset(Tag, Position, Option<Arc<Publication>>),
+    /// What grants are signed with from now on.
+    Keys(Arc<Keys>),
     /// How far publications get from now on; the whole cluster until said otherwise.
     Reached(Reach),
 }

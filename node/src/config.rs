@@ -44,7 +44,7 @@ pub use secret::Secret;
 pub use session::{Metrics, Session};
 pub use sources::Flags;
 pub use tls::Tls;
-pub use topic::{Mode, Slow, TopicRule};
+pub use topic::{Mode, Retention, Slow, TopicRule};
 
 use section::Section;
 use setting::Setting;

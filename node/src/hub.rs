@@ -28,6 +28,7 @@ mod outbox;
 mod peer;
 mod publishing;
 mod refusal;
+mod remembering;
 mod subscriptions;
 mod tally;
 mod topics;

@@ -6,7 +6,9 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, Kind, Payload, Recipients, ServerFrame, Topic, json, msgpack};
+use dunlin_protocol::{
+    Cursor, Envelope, Kind, Payload, Position, Recipients, ServerFrame, Topic, json, msgpack,
+};
 
 use crate::wire::{self, Opcode};
 
@@ -40,8 +42,10 @@ impl Dialect {
         }
     }
 
-    /// The whole WebSocket frame of a payload on a topic, or without one.
-    pub fn publication(self, topic: Option<&Topic>, payload: &Payload) -> Bytes {
+    /// The whole WebSocket frame of a payload on a topic, or without one. Only v1 peers get a cursor.
+    pub fn publication(self, topic: Option<&Topic>, payload: &Payload, cursor: Option<Cursor>) -> Bytes {
+        let cursor = cursor.filter(|_| self.is_v1());
+        let cursor = cursor.as_ref().map(Cursor::as_str);
         let (bytes, verbatim) = (payload.bytes.len(), |opcode| wire::frame(opcode, &payload.bytes));
         match (self, payload.kind, topic) {
             (Self::Plain | Self::Raw, Kind::Binary, _) => verbatim(Opcode::Binary),
@@ -49,11 +53,11 @@ impl Dialect {
             (Self::Plain, _, None) => wire::text(bytes, |out| json::payload_alone(out, payload)),
             (Self::JsonV1, _, None) => wire::text(bytes * 4 / 3, |out| json::message(out, payload)),
             (Self::Plain | Self::JsonV1, _, Some(topic)) => wire::text(bytes + topic.as_str().len(), |out| {
-                json::publication(out, topic.as_str(), payload, None);
+                json::publication(out, topic.as_str(), payload, cursor);
             }),
             (Self::MsgpackV1, _, None) => wire::binary(bytes, |out| msgpack::message(out, payload)),
             (Self::MsgpackV1, _, Some(topic)) => wire::binary(bytes + topic.as_str().len(), |out| {
-                msgpack::publication(out, topic.as_str(), payload, None);
+                msgpack::publication(out, topic.as_str(), payload, cursor);
             }),
         }
     }
@@ -66,6 +70,8 @@ impl Dialect {
 pub struct Publication {
     /// What was published, as the broker carried it.
     pub envelope: Arc<Envelope>,
+    /// Where it is, on a topic that remembers.
+    pub position: Option<Position>,
     copy: usize,
     frames: [OnceLock<Bytes>; DIALECTS],
 }
@@ -73,7 +79,12 @@ pub struct Publication {
 impl Publication {
     /// The copy of `envelope` for the topic at index `copy` of its recipients (0 where there is one or none).
     pub fn new(envelope: Arc<Envelope>, copy: usize) -> Self {
-        Self { envelope, copy, frames: [const { OnceLock::new() }; DIALECTS] }
+        Self { envelope, position: None, copy, frames: [const { OnceLock::new() }; DIALECTS] }
+    }
+
+    /// A publication that is stored at a position.
+    pub fn stored(envelope: Envelope, position: Position) -> Self {
+        Self { position: Some(position), ..Self::new(Arc::new(envelope), 0) }
     }
 
     /// The topic this copy is for; none when it went to the whole namespace.
@@ -93,16 +104,22 @@ impl Publication {
         }
     }
 
+    /// Its position as clients of its topic know it.
+    pub fn cursor(&self) -> Option<Cursor> {
+        Some(self.position?.cursor(&self.envelope.namespace, self.topic()?))
+    }
+
     /// The whole WebSocket frame, header included, for a peer of this dialect.
     pub fn frame(&self, dialect: Dialect) -> &Bytes {
         let dialect = self.shared_form(dialect);
-        let encode = || dialect.publication(self.topic(), &self.envelope.payload);
+        let encode = || dialect.publication(self.topic(), &self.envelope.payload, self.cursor());
         self.frames[dialect as usize].get_or_init(encode)
     }
 
-    /// Plain and JSON peers are sent the same bytes unless the payload is binary or has no topic.
+    /// Plain and JSON peers are sent the same bytes unless the payload is binary or has no topic, or has a cursor.
     fn shared_form(&self, dialect: Dialect) -> Dialect {
-        let same = self.envelope.payload.kind != Kind::Binary && self.topic().is_some();
+        let is_bare = self.envelope.payload.kind == Kind::Binary || self.topic().is_none();
+        let same = !is_bare && self.position.is_none();
         if same && dialect == Dialect::Plain { Dialect::JsonV1 } else { dialect }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::{ErrorCode, Namespace, Payload, PeerId, Topic};
+use crate::{Cursor, ErrorCode, Namespace, Payload, PeerId, Topic};
 
 /// What a client asks for, and the id it wants the answer under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,8 @@ pub enum ServerFrame<'a> {
         node: &'a str,
         /// How often it may expect a ping.
         ping_ms: u64,
+        /// What it may resume its session with elsewhere.
+        grant: Option<&'a str>,
         /// Its user, if it has one.
         user: Option<&'a str>,
     },
@@ -151,10 +153,27 @@ pub enum ServerFrame<'a> {
         id: &'a RequestId,
         /// The topic it was about.
         topic: Option<&'a Topic>,
+        /// Where a publication got, on a topic that remembers.
+        cursor: Option<Cursor>,
         /// What the handler returned.
         payload: Option<&'a Payload>,
         /// Whether only this node's peers got the publication, because the broker is away (T12).
         local: bool,
+    },
+    /// A request was obeyed that brings what a topic remembers: an `ok`, too.
+    Remembered {
+        /// Which one.
+        id: &'a RequestId,
+        /// The topic.
+        topic: &'a Topic,
+        /// Where it is; what comes next follows this.
+        cursor: Option<Cursor>,
+        /// Whether all since the cursor that was asked for is here, and why not; none if none was asked for.
+        recovered: Option<Result<(), Unrecovered>>,
+        /// What a state topic holds.
+        state: Option<&'a Payload>,
+        /// What was stored, oldest first; none if that was not the question.
+        publications: Option<&'a [StoredPublication<'a>]>,
     },
     /// The answer to a `hello`: an `ok` with these keys at its top level (W3).
     Hello {
@@ -188,9 +207,58 @@ pub enum ServerFrame<'a> {
     Gap {
         /// Of which topic.
         topic: &'a Topic,
+        /// The last position that still holds, if it is known.
+        from: Option<Cursor>,
+        /// Where the topic goes on.
+        to: Option<Cursor>,
         /// Why.
         reason: GapReason,
     },
+    /// What a state topic holds, in place of all that was heard before.
+    Reset {
+        /// Which topic.
+        topic: &'a Topic,
+        /// Where it is.
+        cursor: Option<Cursor>,
+        /// What it holds; null if nothing.
+        state: Option<&'a Payload>,
+    },
+    /// The topic moved on without a publication for this peer, which is the publisher itself.
+    Moved {
+        /// Which topic.
+        topic: &'a Topic,
+        /// Where it is.
+        cursor: Cursor,
+    },
+    /// A newer grant than that of the `welcome`.
+    Grant {
+        /// The grant.
+        grant: &'a str,
+    },
+}
+
+/// A publication that was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredPublication<'a> {
+    /// Where it is.
+    pub cursor: Cursor,
+    /// What it brought.
+    pub payload: &'a Payload,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// Why not everything since a cursor can be had (R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unrecovered {
+    /// The cursor's publication never became history.
+    Forked,
+    /// History no longer reaches back so far.
+    Expired,
+    /// Another life of the topic, or no cursor of it.
+    Reset,
+    /// It can't be found out now.
+    Unavailable,
 }
 
 /// Why publications were missed.
@@ -231,6 +299,18 @@ impl Recipients {
         let mut seen = BTreeSet::new();
         topics.retain(|topic| seen.insert(topic.clone()));
         Ok(Self::Topics(topics))
+    }
+}
+
+impl Unrecovered {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forked => "forked",
+            Self::Expired => "expired",
+            Self::Reset => "reset",
+            Self::Unavailable => "unavailable",
+        }
     }
 }
 

@@ -12,8 +12,7 @@ use std::borrow::Cow;
 pub use decode::{decode, request_id};
 pub use scan::check_depth;
 pub(crate) use scan::{Listener, heard_value, value_in};
-pub(crate) use write::string;
-pub use write::{frame, message, payload_alone, publication, session};
+pub use write::{frame, message, payload_alone, publication, session, string};
 
 /// The characters of a JSON string; `None` if it is none, or escapes half a surrogate pair.
 fn unquote(raw: &[u8]) -> Option<Cow<'_, str>> {

@@ -21,6 +21,7 @@ mod envelope;
 mod fields;
 mod frame;
 mod id;
+mod item;
 pub mod json;
 mod key;
 mod map;
@@ -28,14 +29,17 @@ pub mod msgpack;
 mod name;
 mod pattern;
 mod payload;
+mod position;
 
 pub use code::{CloseCode, ErrorCode, REASON_BYTES_MAX, truncate_reason};
 pub use envelope::{Envelope, EnvelopeError};
 pub use frame::{
     ClientFrame, FrameError, GapReason, RECIPIENTS_MAX, REQUEST_ID_BYTES_MAX, Recipients, Request, RequestId,
-    ResumeTopic, ServerFrame, TooManyRecipients,
+    ResumeTopic, ServerFrame, StoredPublication, TooManyRecipients, Unrecovered,
 };
 pub use id::{IdError, Incarnation, PeerId, PublicationId};
+pub use item::{Act, Heard, Item, ItemError, mark_of};
 pub use name::{NAME_BYTES_MAX, NameError, Namespace, Topic};
 pub use pattern::{PATTERN_BYTES_MAX, Pattern, PatternError, Scope, Template, Variable};
 pub use payload::{DEPTH_MAX, Kind, Payload, PayloadError};
+pub use position::{CURSOR_BYTES_MAX, Cursor, CursorError, Epoch, Mark, Position};

@@ -217,13 +217,18 @@ fn publications(golden: &mut Golden) {
 fn server_frames(golden: &mut Golden) {
     let (one, text, six) = (RequestId::Number(1), RequestId::Text("u-1".into()), RequestId::Number(6));
     let (chat, payload, binary) = (topic("chat"), Payload::json(r#"{"a":1}"#), binary());
-    let welcome = |user| ServerFrame::Welcome { peer: peer(), node: "n1", ping_ms: 25_000, user };
+    let welcome =
+        |user| ServerFrame::Welcome { peer: peer(), node: "n1", ping_ms: 25_000, grant: None, user };
     golden.frame("server-welcome", &welcome(None));
     golden.frame("server-welcome-user", &welcome(Some("alice")));
-    golden.frame("server-ok", &ServerFrame::Ok { id: &one, topic: None, payload: None, local: false });
-    let all = ServerFrame::Ok { id: &text, topic: Some(&chat), payload: Some(&payload), local: true };
+    golden.frame(
+        "server-ok",
+        &ServerFrame::Ok { id: &one, topic: None, cursor: None, payload: None, local: false },
+    );
+    let all =
+        ServerFrame::Ok { id: &text, topic: Some(&chat), cursor: None, payload: Some(&payload), local: true };
     golden.frame("server-ok-all", &all);
-    let bytes = ServerFrame::Ok { id: &one, topic: None, payload: Some(&binary), local: false };
+    let bytes = ServerFrame::Ok { id: &one, topic: None, cursor: None, payload: Some(&binary), local: false };
     golden.frame("server-ok-binary", &bytes);
     let namespace = Namespace::parse("/_ws").unwrap();
     let (session, none) = ([topic("session"), chat.clone()], []);
@@ -252,7 +257,7 @@ fn server_frames(golden: &mut Golden) {
     golden.frame("server-error-all", &full);
     for reason in [GapReason::Forked, GapReason::Lost, GapReason::Link, GapReason::Slow, GapReason::Reset] {
         let name = format!("server-gap-{}", reason.as_str());
-        golden.frame(&name, &ServerFrame::Gap { topic: &chat, reason });
+        golden.frame(&name, &ServerFrame::Gap { topic: &chat, from: None, to: None, reason });
     }
 }
 

@@ -178,7 +178,7 @@ fn topic(text: &str) -> Topic {
 }
 
 fn join(tag: u64, space: &str, name: &str) -> Command {
-    Command::Join(Tag(tag), namespace(space), topic(name))
+    Command::Join(Tag(tag), namespace(space), topic(name), None)
 }
 
 fn leave(tag: u64, space: &str, name: &str) -> Command {

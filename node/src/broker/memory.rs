@@ -84,7 +84,7 @@ impl MemoryBroker {
 impl State {
     fn obey(&mut self, shard: usize, command: Command) {
         match command {
-            Command::Join(tag, namespace, topic) => {
+            Command::Join(tag, namespace, topic, _) => {
                 self.namespaces
                     .entry(namespace)
                     .or_default()
@@ -100,6 +100,7 @@ impl State {
                 let outcome = self.publish(&Arc::new(envelope));
                 self.inboxes[shard].push(Event::Settled(ticket, outcome));
             }
+            Command::Commit(..) | Command::Recover(..) | Command::Read(..) => {}
         }
     }
 

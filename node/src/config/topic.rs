@@ -1,5 +1,8 @@
 //! `[[topic]]`: what a topic is like. The first rule that fits wins.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use dunlin_protocol::{Namespace, Pattern, Topic};
 
 use super::section::Section;
@@ -10,8 +13,8 @@ use super::setting::{Setting, quoted};
 pub struct TopicRule {
     topic: Pattern,
     namespace: Pattern,
-    /// How the topic remembers.
-    pub mode: Mode,
+    /// How the topic remembers; none for relay, which does not.
+    pub retention: Option<Arc<Retention>>,
     /// What happens to a peer that doesn't keep up.
     pub slow: Slow,
 }
@@ -27,17 +30,18 @@ impl TopicRule {
         let topic = section.required::<Constant>("match", advice);
         let any = Pattern::parse("*").expect("a star is a pattern");
         let namespace = section.value::<Constant>("namespace", any);
-        let mode = section.value::<Mode>("mode", Mode::Relay);
+        let mode = section.value::<Memory>("mode", None);
+        let retention = mode.map(|mode| Arc::new(Retention { mode, ..Retention::default() }));
         let slow = section.value::<Slow>("slow", Slow::Close);
         section.finish(&NOT_BUILT);
-        topic.map(|topic| Self { topic, namespace, mode, slow })
+        topic.map(|topic| Self { topic, namespace, retention, slow })
     }
 
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
             ("match", Constant::print(&self.topic)),
             ("namespace", Constant::print(&self.namespace)),
-            ("mode", Mode::print(&self.mode)),
+            ("mode", Memory::print(&self.retention.as_ref().map(|retention| retention.mode))),
             ("slow", Slow::print(&self.slow)),
         ]
     }
@@ -60,25 +64,69 @@ const NOT_BUILT: [&str; 12] = [
 ];
 
 /// How a topic remembers (behaviour T7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// Not at all: who is subscribed now gets it.
-    Relay,
+    /// Its last payload.
+    Value,
+    /// Its last publications, each on its own.
+    Log,
+    /// Its last publications, together.
+    List,
+    /// An object, of which publications change members.
+    Map,
 }
 
-impl Setting for Mode {
-    type Value = Self;
+/// What a topic keeps, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// In which form.
+    pub mode: Mode,
+    /// Entries or members at most.
+    pub limit: u32,
+    /// Bytes at most of what a list or map holds.
+    pub max_bytes: usize,
+    /// How long after the last publication.
+    pub ttl: Duration,
+    /// Publications of a log that a newcomer gets who does not ask for another number.
+    pub replay: u32,
+}
 
-    fn parse(text: &str) -> Result<Self, String> {
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Log,
+            limit: 200,
+            max_bytes: 256 * 1024,
+            ttl: Duration::from_hours(7 * 24),
+            replay: 0,
+        }
+    }
+}
+
+struct Memory;
+
+impl Setting for Memory {
+    type Value = Option<Mode>;
+
+    fn parse(text: &str) -> Result<Option<Mode>, String> {
         match text {
-            "relay" => Ok(Self::Relay),
-            "value" | "log" | "list" | "map" => Err(not_built(text, "`relay`")),
+            "relay" => Ok(None),
+            "value" => Ok(Some(Mode::Value)),
+            "log" => Ok(Some(Mode::Log)),
+            "list" => Ok(Some(Mode::List)),
+            "map" => Ok(Some(Mode::Map)),
             _ => Err(format!("{text:?} is not allowed; use `relay`")),
         }
     }
 
-    fn print(_: &Self) -> String {
-        quoted("relay")
+    fn print(value: &Option<Mode>) -> String {
+        quoted(match value {
+            None => "relay",
+            Some(Mode::Value) => "value",
+            Some(Mode::Log) => "log",
+            Some(Mode::List) => "list",
+            Some(Mode::Map) => "map",
+        })
     }
 }
 

@@ -217,7 +217,7 @@ impl Hub {
 
     pub(super) fn acknowledge(&mut self, index: usize, id: Option<&RequestId>, topic: Option<&Topic>) {
         if let Some(id) = id {
-            self.answer(index, &ServerFrame::Ok { id, topic, payload: None, local: false });
+            self.answer(index, &ServerFrame::Ok { id, topic, cursor: None, payload: None, local: false });
         }
     }
 

@@ -1,7 +1,7 @@
 //! Publications and answers into outboxes.
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, GapReason, ServerFrame, json};
+use dunlin_protocol::{Envelope, ServerFrame, json};
 
 use super::arena::Piece;
 use super::effect::{PeerKey, Tag};
@@ -9,6 +9,7 @@ use super::moment::Moment;
 use super::peer::{NOT_YET, Stage};
 use super::{Alarm, Hub, Reach};
 use crate::config::{Session, Slow};
+use crate::history::Gap;
 use crate::publication::{DIALECTS, Dialect, Publication};
 use crate::wire::{self, Opcode};
 
@@ -50,10 +51,10 @@ impl Hub {
     }
 
     /// The broker says that publications on a topic may be missing here: peers that understand it are told.
-    pub fn missed(&mut self, tag: Tag, reason: GapReason) {
+    pub fn missed(&mut self, tag: Tag, Gap { reason, .. }: Gap) {
         let Some(topic) = self.topics.find(tag) else { return };
         let name = self.topics[topic].name.clone();
-        let gap = ServerFrame::Gap { topic: &name, reason };
+        let gap = ServerFrame::Gap { topic: &name, from: None, to: None, reason };
         let audience = std::mem::take(&mut self.topics[topic].audience);
         let mut pieces = [const { None }; DIALECTS];
         for &index in &audience {
@@ -196,5 +197,5 @@ impl Hub {
 }
 
 fn users_frame(session: &Session, dialect: Dialect, users: u64) -> Bytes {
-    dialect.publication(session.topic.as_ref(), &json::session(users))
+    dialect.publication(session.topic.as_ref(), &json::session(users), None)
 }

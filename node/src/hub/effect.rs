@@ -1,6 +1,11 @@
 //! What the hub wants done, in order.
 
+use std::sync::Arc;
+
 use dunlin_protocol::{CloseCode, Envelope, Namespace, Topic};
+
+use crate::config::Retention;
+use crate::history::{Asked, Commit, Reading};
 
 /// Names one peer of a shard; a key of a peer that left names nobody, also when its place is taken again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +48,8 @@ pub enum Effect {
         namespace: Namespace,
         /// Which topic.
         topic: Topic,
+        /// How it remembers, if it does.
+        retention: Option<Arc<Retention>>,
     },
     /// Interest in a topic ended.
     Leave {
@@ -70,6 +77,12 @@ pub enum Effect {
         /// What and to whom.
         envelope: Envelope,
     },
+    /// Change what a topic remembers; answer with `Hub::committed`.
+    Commit(u32, Box<Commit>),
+    /// Find out what a newcomer to a joined topic has to know; answer with `Hub::recovered`.
+    Recover(u32, Tag, Asked),
+    /// Read stored publications; answer with `Hub::page`.
+    Page(u32, Box<Reading>),
     /// Send a Close frame after what is in the outbox, then end the connection within the time the hub
     /// allows (it asks for `Terminate` then).
     Close {

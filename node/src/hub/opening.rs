@@ -67,7 +67,10 @@ impl Hub {
         let settings = self.settings.clone();
         let ping_ms = u64::try_from(self.endpoint(index).heartbeat.as_millis()).unwrap_or(u64::MAX);
         let peer = self.peers[index].id;
-        self.answer(index, &ServerFrame::Welcome { peer, node: &settings.node, ping_ms, user: None });
+        self.answer(
+            index,
+            &ServerFrame::Welcome { peer, node: &settings.node, ping_ms, grant: None, user: None },
+        );
     }
 
     /// Joins the endpoint's topics and waits for what is not known yet: their reach, and the first count.

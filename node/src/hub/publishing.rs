@@ -106,7 +106,10 @@ impl Hub {
             Ok(reach) => {
                 if let Some(id) = &ticket.request {
                     let local = reach == Reach::Node;
-                    self.answer(index, &ServerFrame::Ok { id, topic: None, payload: None, local });
+                    self.answer(
+                        index,
+                        &ServerFrame::Ok { id, topic: None, cursor: None, payload: None, local },
+                    );
                 }
             }
             Err(error) => {

@@ -86,7 +86,9 @@ impl Hub {
         if self.topics.subscribe(topic) == Interest::Began && !self.is_session(topic) {
             let tag = self.topics.tag(topic);
             let namespace = self.namespaces[namespace].name.clone();
-            self.effects.push(Effect::Join { tag, namespace, topic: self.topics[topic].name.clone() });
+            let retention = None;
+            let topic = self.topics[topic].name.clone();
+            self.effects.push(Effect::Join { tag, namespace, topic, retention });
         }
         self.peers[index].subscriptions.push(Subscription { topic: topic as u32, position: NOT_YET });
         Some(topic)
@@ -119,7 +121,10 @@ impl Hub {
         self.enter_audience(index, topic);
         if let Some(id) = id {
             let name = self.topics[topic].name.clone();
-            self.answer(index, &ServerFrame::Ok { id: &id, topic: Some(&name), payload: None, local: false });
+            self.answer(
+                index,
+                &ServerFrame::Ok { id: &id, topic: Some(&name), cursor: None, payload: None, local: false },
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::Common;
 use super::connection::{APPETITE_MAX, Connection, Reading};
 use crate::broker::{Command, Event};
+use crate::exchange;
 use crate::hub::{Effect, Hub, PeerKey, Tally, Wrote};
 use crate::metrics::Snapshot;
 
@@ -88,22 +89,12 @@ impl Core {
         let mut effects = std::mem::take(&mut self.effects);
         self.hub.take_effects(&mut effects);
         for effect in effects.drain(..) {
-            match effect {
-                Effect::Join { tag, namespace, topic } => {
-                    self.commands.push(Command::Join(tag, namespace, topic));
-                }
-                Effect::Leave { tag, namespace, topic } => {
-                    self.commands.push(Command::Leave(tag, namespace, topic));
-                }
-                Effect::Count { tag, namespace, peers } => {
-                    self.commands.push(Command::Count(tag, namespace, peers));
-                }
-                Effect::Publish { ticket, envelope } => {
-                    self.commands.push(Command::Publish(ticket, envelope));
-                }
-                Effect::Read(peer) => self.wake(peer),
-                Effect::Close { peer, code, reason } => self.close(peer, code, reason),
-                Effect::Terminate(peer) => self.terminate(peer),
+            match exchange::command(effect) {
+                Ok(command) => self.commands.push(command),
+                Err(Effect::Read(peer)) => self.wake(peer),
+                Err(Effect::Close { peer, code, reason }) => self.close(peer, code, reason),
+                Err(Effect::Terminate(peer)) => self.terminate(peer),
+                Err(other) => debug_assert!(false, "the broker obeys {other:?}"),
             }
         }
         self.effects = effects;
@@ -113,16 +104,8 @@ impl Core {
     /// Takes in what the broker has, as much as one turn may.
     fn take_in(&mut self) {
         while !self.hub.is_full() || self.is_within_publish() {
-            match self.events.pop_front() {
-                Some(Event::Publication(tag, publication)) => self.hub.deliver(tag, &publication),
-                Some(Event::Broadcast(tag, publication)) => self.hub.deliver_to_all(tag, &publication),
-                Some(Event::Joined(tag)) => self.hub.joined(tag),
-                Some(Event::Counted(tag, elsewhere)) => self.hub.counted(tag, elsewhere),
-                Some(Event::Settled(ticket, outcome)) => self.hub.settled(ticket, outcome),
-                Some(Event::Missed(tag, reason)) => self.hub.missed(tag, reason),
-                Some(Event::Reached(reach)) => self.hub.reached(reach),
-                None => return,
-            }
+            let Some(event) = self.events.pop_front() else { return };
+            exchange::tell(&mut self.hub, event);
         }
     }
 

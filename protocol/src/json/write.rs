@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::scan::plain_bytes;
 use crate::map::{self, Map};
-use crate::{Kind, Payload, ServerFrame, Topic};
+use crate::{Kind, Payload, ServerFrame, StoredPublication, Topic};
 
 /// Appends `{"topic":T,"payload":P}`, with `"cursor":C` behind it if there is one.
 ///
@@ -19,7 +19,7 @@ pub fn publication(out: &mut Vec<u8>, topic: &str, payload: &Payload, cursor: Op
     out.extend_from_slice(b"{\"topic\":");
     string(out, topic.as_bytes());
     out.push(b',');
-    content(out, payload);
+    content(out, "payload", payload);
     if let Some(cursor) = cursor {
         out.extend_from_slice(b",\"cursor\":");
         string(out, cursor.as_bytes());
@@ -75,6 +75,12 @@ impl<'a> Map<'a> for Object<'a> {
         Self { out }
     }
 
+    fn of_topic(out: &'a mut Vec<u8>, topic: &str) -> Self {
+        out.extend_from_slice(b"{\"topic\":");
+        string(out, topic.as_bytes());
+        Self { out }
+    }
+
     fn text(&mut self, key: &str, text: &[u8]) {
         self.key(key);
         string(self.out, text);
@@ -92,8 +98,8 @@ impl<'a> Map<'a> for Object<'a> {
         self.raw(key, b"null");
     }
 
-    fn holds(&mut self, key: &str) {
-        self.raw(key, b"true");
+    fn flag(&mut self, key: &str, holds: bool) {
+        self.raw(key, if holds { b"true" } else { b"false" });
     }
 
     fn topics(&mut self, key: &str, topics: &[Topic]) {
@@ -107,9 +113,22 @@ impl<'a> Map<'a> for Object<'a> {
         self.out.push(b']');
     }
 
-    fn payload(&mut self, payload: &Payload) {
+    fn payload_as(&mut self, key: &str, payload: &Payload) {
         self.out.push(b',');
-        content(self.out, payload);
+        content(self.out, key, payload);
+    }
+
+    fn stored(&mut self, key: &str, publications: &[StoredPublication<'_>]) {
+        self.raw(key, b"[");
+        for (index, StoredPublication { cursor, payload, at_ms }) in publications.iter().enumerate() {
+            self.out.extend_from_slice(if index > 0 { b",{\"cursor\":\"" } else { b"{\"cursor\":\"" });
+            self.out.extend_from_slice(cursor.as_str().as_bytes());
+            self.out.extend_from_slice(b"\",");
+            content(self.out, "payload", payload);
+            self.raw("at", at_ms.to_string().as_bytes());
+            self.out.push(b'}');
+        }
+        self.out.push(b']');
     }
 
     fn end(self) {
@@ -117,22 +136,19 @@ impl<'a> Map<'a> for Object<'a> {
     }
 }
 
-/// Appends a payload with its key.
-fn content(out: &mut Vec<u8>, payload: &Payload) {
+/// Appends a payload with this key; what is binary has a key of its own.
+fn content(out: &mut Vec<u8>, key: &str, payload: &Payload) {
+    if payload.kind == Kind::Binary {
+        out.extend_from_slice(b"\"base64\":\"");
+        base64(out, &payload.bytes);
+        return out.push(b'"');
+    }
+    out.push(b'"');
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
     match payload.kind {
-        Kind::Json => {
-            out.extend_from_slice(b"\"payload\":");
-            out.extend_from_slice(&payload.bytes);
-        }
-        Kind::Text => {
-            out.extend_from_slice(b"\"payload\":");
-            string(out, &payload.bytes);
-        }
-        Kind::Binary => {
-            out.extend_from_slice(b"\"base64\":\"");
-            base64(out, &payload.bytes);
-            out.push(b'"');
-        }
+        Kind::Text => string(out, &payload.bytes),
+        Kind::Json | Kind::Binary => out.extend_from_slice(&payload.bytes),
     }
 }
 
@@ -145,7 +161,7 @@ fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends UTF-8 as a JSON string, with the escapes `JSON.stringify` uses.
-pub(crate) fn string(out: &mut Vec<u8>, mut text: &[u8]) {
+pub fn string(out: &mut Vec<u8>, mut text: &[u8]) {
     out.push(b'"');
     loop {
         let (plain, rest) = text.split_at(plain_bytes(text));

@@ -4,7 +4,7 @@ use rmp::encode;
 
 use super::from_json;
 use crate::map::{self, Map};
-use crate::{Kind, Payload, ServerFrame, Topic};
+use crate::{Kind, Payload, ServerFrame, StoredPublication, Topic};
 
 /// Appends `{"topic":T,"payload":P}`, with `"cursor":C` behind it if there is one. Text is a str, binary a bin.
 pub fn publication(out: &mut Vec<u8>, topic: &str, payload: &Payload, cursor: Option<&str>) {
@@ -71,6 +71,12 @@ impl<'a> Map<'a> for Fixmap<'a> {
         map
     }
 
+    fn of_topic(out: &'a mut Vec<u8>, topic: &str) -> Self {
+        let mut map = Self::begin(out);
+        map.text("topic", topic.as_bytes());
+        map
+    }
+
     fn text(&mut self, key: &str, characters: &[u8]) {
         self.key(key);
         text(self.out, characters);
@@ -91,9 +97,9 @@ impl<'a> Map<'a> for Fixmap<'a> {
         self.out.push(0xc0);
     }
 
-    fn holds(&mut self, key: &str) {
+    fn flag(&mut self, key: &str, holds: bool) {
         self.key(key);
-        self.out.push(0xc3);
+        self.out.push(if holds { 0xc3 } else { 0xc2 });
     }
 
     fn topics(&mut self, key: &str, topics: &[Topic]) {
@@ -104,9 +110,20 @@ impl<'a> Map<'a> for Fixmap<'a> {
         }
     }
 
-    fn payload(&mut self, payload: &Payload) {
-        self.key("payload");
+    fn payload_as(&mut self, key: &str, payload: &Payload) {
+        self.key(key);
         value(self.out, payload);
+    }
+
+    fn stored(&mut self, key: &str, publications: &[StoredPublication<'_>]) {
+        self.key(key);
+        encode::write_array_len(self.out, length(publications.len())).expect(INFALLIBLE);
+        for StoredPublication { cursor, payload, at_ms } in publications {
+            let mut map = Fixmap::begin(self.out);
+            map.text("cursor", cursor.as_str().as_bytes());
+            map.payload(payload);
+            map.count("at", *at_ms);
+        }
     }
 
     fn end(self) {}

@@ -7,8 +7,9 @@ use super::link::{Expect, Which};
 use super::machine::Machine;
 use super::pairing::Phase;
 use super::resp::{Reply, Said};
-use super::tally::Gap;
+use super::tally::Gap as Told;
 use crate::broker::Event;
+use crate::history::Gap;
 use crate::hub::{Moment, PublishError};
 
 use dunlin_protocol::GapReason;
@@ -99,9 +100,9 @@ impl Machine {
 
     fn topic_is_live(&mut self, missed: bool, ears: &[Ear], untold: &[Ear]) {
         if missed {
-            self.tally.gap(Gap::Link);
+            self.tally.gap(Told::Link);
             for (shard, tag) in ears.iter().filter(|ear| !untold.contains(ear)) {
-                self.stage(*shard, Event::Missed(*tag, GapReason::Link));
+                self.stage(*shard, Event::Missed(*tag, Gap::of(GapReason::Link)));
             }
         }
         for (shard, tag) in untold {

@@ -205,10 +205,11 @@ impl Machine {
     pub fn submit(&mut self, now: Moment, commands: impl Iterator<Item = (usize, Command)>) {
         for (shard, command) in commands {
             match command {
-                Command::Join(tag, namespace, topic) => self.join(shard, tag, namespace, topic),
+                Command::Join(tag, namespace, topic, _) => self.join(shard, tag, namespace, topic),
                 Command::Leave(tag, namespace, topic) => self.leave(now, shard, tag, &namespace, &topic),
                 Command::Count(tag, namespace, peers) => self.count(now, (shard, tag), &namespace, peers),
                 Command::Publish(ticket, envelope) => self.publish(now, shard, ticket, envelope),
+                Command::Commit(..) | Command::Recover(..) | Command::Read(..) => {}
             }
         }
         self.subscribe(now);

@@ -10,8 +10,9 @@ use super::lanes;
 use super::link::Expect;
 use super::machine::Machine;
 use super::resp;
-use super::tally::{Dropped, Gap, Local};
+use super::tally::{Dropped, Gap as Told, Local};
 use crate::broker::{Event, inbox};
+use crate::history::Gap;
 use crate::hub::{Moment, PublishError, Reach, Tag};
 use crate::publication::Publication;
 
@@ -248,8 +249,8 @@ impl Machine {
     fn leave_out(&mut self, shard: usize, tag: Tag, broadcast: bool) {
         self.tally.dropped(Dropped::Overflow);
         if !broadcast && self.staged[shard].overflow(tag) {
-            self.tally.gap(Gap::Overflow);
-            self.stage(shard, Event::Missed(tag, GapReason::Lost));
+            self.tally.gap(Told::Overflow);
+            self.stage(shard, Event::Missed(tag, Gap::of(GapReason::Lost)));
         }
     }
 }

@@ -3,6 +3,7 @@
 use dunlin_protocol::GapReason;
 
 use super::world::{World, publish, subscribe};
+use crate::history::Gap;
 use crate::hub::{Effect, Message, PublishError, Reach, Tag, UNAWAITED};
 use crate::publication::Dialect;
 
@@ -94,7 +95,7 @@ fn who_understands_it_is_told_that_publications_may_be_missing() {
     let hub = world.hub(told);
     let topic = (0..3).find(|index| hub.topics[*index].name.as_str() == "a").expect("it is there");
     let tag: Tag = hub.topics.tag(topic);
-    hub.missed(tag, GapReason::Link);
+    hub.missed(tag, Gap::of(GapReason::Link));
     let [told, plain, elsewhere] = world.all_heard([told, plain, elsewhere]);
     assert_eq!(told, [r#"{"type":"gap","topic":"a","reason":"link"}"#]);
     assert!(plain.is_empty() && elsewhere.is_empty());

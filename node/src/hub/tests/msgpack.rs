@@ -6,6 +6,7 @@ use dunlin_protocol::{Envelope, GapReason, Namespace, Payload, Recipients, Topic
 use rmpv::Value;
 
 use super::world::{Who, World, arrival, publication as json_publication, publish, subscribe};
+use crate::history::Gap;
 use crate::hub::{Invalid, Limit, Message};
 use crate::publication::{Dialect, Publication};
 
@@ -278,7 +279,7 @@ fn peers_are_told_of_gaps_in_their_own_words() {
     let hub = world.hub(packed);
     let topic = (0..2).find(|index| hub.topics[*index].name.as_str() == "a").expect("it is there");
     let tag = hub.topics.tag(topic);
-    hub.missed(tag, GapReason::Lost);
+    hub.missed(tag, Gap::of(GapReason::Lost));
     let gap = map(&[("type", "gap".into()), ("topic", "a".into()), ("reason", "lost".into())]);
     assert_eq!([world.unpacked(packed), world.unpacked(other)], [[gap.clone()], [gap]]);
     assert_eq!(world.heard(json), [r#"{"type":"gap","topic":"a","reason":"lost"}"#]);

@@ -10,6 +10,7 @@ use dunlin_protocol::{CloseCode, Incarnation, Namespace, PeerId};
 use super::wire::{self, Socket};
 use crate::broker::{Broker, Command, Event, MemoryBroker};
 use crate::config::{Config, Flags, PathParams};
+use crate::exchange;
 use crate::hub::{Arrival, Effect, Hub, Message, Moment, PeerKey, Settings, Tally, Variables};
 use crate::publication::Dialect;
 
@@ -173,30 +174,34 @@ impl World {
         let mut commands = Vec::new();
         self.hubs[hub].take_effects(&mut effects);
         for effect in effects.drain(..) {
-            match effect {
-                Effect::Join { tag, namespace, topic } => commands.push(Command::Join(tag, namespace, topic)),
-                Effect::Leave { tag, namespace, topic } => {
-                    commands.push(Command::Leave(tag, namespace, topic));
+            let command = match exchange::command(effect) {
+                Ok(command) => command,
+                Err(effect) => {
+                    self.obey(hub, effect);
+                    continue;
                 }
-                Effect::Count { tag, namespace, peers } => {
-                    commands.push(Command::Count(tag, namespace, peers));
-                }
-                Effect::Publish { ticket, envelope } => {
-                    self.submitted.push(envelope.payload.bytes.clone());
-                    commands.push(Command::Publish(ticket, envelope));
-                }
-                Effect::Read(key) => self.read(self.who(hub, key)),
-                Effect::Close { peer, code, reason } => {
-                    self.hubs[hub].send_control(peer, &wire::close(code, reason));
-                }
-                Effect::Terminate(key) => {
-                    let who = self.who(hub, key);
-                    self.clients[who].terminated = true;
-                }
+            };
+            if let Command::Publish(_, envelope) = &command {
+                self.submitted.push(envelope.payload.bytes.clone());
             }
+            commands.push(command);
         }
         self.effects = effects;
         self.broker.submit(hub, &mut commands);
+    }
+
+    fn obey(&mut self, hub: usize, effect: Effect) {
+        match effect {
+            Effect::Read(key) => self.read(self.who(hub, key)),
+            Effect::Close { peer, code, reason } => {
+                self.hubs[hub].send_control(peer, &wire::close(code, reason));
+            }
+            Effect::Terminate(key) => {
+                let who = self.who(hub, key);
+                self.clients[who].terminated = true;
+            }
+            other => panic!("the broker obeys {other:?}"),
+        }
     }
 
     fn take_in(&mut self, hub: usize) {
@@ -204,16 +209,8 @@ impl World {
         let is_copy =
             |next: &Event| matches!(next, Event::Publication(_, copy) if !copy.earlier_topics().is_empty());
         while !hub.is_full() || inbox.front().is_some_and(is_copy) {
-            match inbox.pop_front() {
-                Some(Event::Publication(tag, publication)) => hub.deliver(tag, &publication),
-                Some(Event::Broadcast(tag, publication)) => hub.deliver_to_all(tag, &publication),
-                Some(Event::Joined(tag)) => hub.joined(tag),
-                Some(Event::Counted(tag, elsewhere)) => hub.counted(tag, elsewhere),
-                Some(Event::Settled(ticket, outcome)) => hub.settled(ticket, outcome),
-                Some(Event::Missed(tag, reason)) => hub.missed(tag, reason),
-                Some(Event::Reached(reach)) => hub.reached(reach),
-                None => return,
-            }
+            let Some(event) = inbox.pop_front() else { return };
+            exchange::tell(hub, event);
         }
     }
 

@@ -11,6 +11,7 @@ use dunlin_protocol::{Envelope, GapReason, Namespace, Payload, Recipients, Topic
 use super::server::Server;
 use super::{RedisBroker, fresh_prefix, join};
 use crate::broker::{Broker as _, Command, Event};
+use crate::history::Gap;
 use crate::hub::{Reach, Tag};
 
 /// More than twice what an inbox holds, in payloads of 256 KiB.
@@ -36,7 +37,7 @@ impl Shard {
         let number = broker.attach(wake);
         let mut shard = Self { broker: broker.clone(), number, woken, waiting: VecDeque::new() };
         for (tag, topic) in joins {
-            shard.submit(Command::Join(Tag(*tag), namespace(), name(topic)));
+            shard.submit(Command::Join(Tag(*tag), namespace(), name(topic), None));
             while !matches!(shard.next(), Event::Joined(joined) if joined == Tag(*tag)) {}
         }
         shard
@@ -101,7 +102,7 @@ fn what_a_shard_can_not_take_is_counted_and_told_and_others_get_everything() {
     for event in stuck.waiting.drain(..) {
         match event {
             Event::Publication(..) => got += 1,
-            Event::Missed(Tag(FLOODED), GapReason::Lost) => told += 1,
+            Event::Missed(Tag(FLOODED), Gap { reason: GapReason::Lost, .. }) => told += 1,
             other => panic!("{other:?}"),
         }
     }

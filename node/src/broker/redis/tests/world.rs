@@ -328,7 +328,7 @@ impl World {
         let tag = self.serial * 10 + topic as u64;
         self.nodes[index].joined[topic] = Some((tag, false));
         self.nodes[index].heard[topic] = Heard::default();
-        self.submit(index, Command::Join(Tag(tag), namespace(0), name));
+        self.submit(index, Command::Join(Tag(tag), namespace(0), name, None));
     }
 
     /// A node publishes its next number.
@@ -432,7 +432,7 @@ impl Node {
                 let published = &mut self.published[ticket as usize];
                 assert_eq!(published.outcome.replace(outcome), None, "a publish is answered once");
             }
-            Event::Broadcast(..) | Event::Reached(_) => {}
+            _ => {}
         }
     }
 }
