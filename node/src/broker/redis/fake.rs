@@ -15,6 +15,7 @@ mod commands;
 mod hashes;
 mod keys;
 mod keyspace;
+mod lists;
 mod number;
 mod pubsub;
 mod resp;
@@ -29,6 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::commands::{Failure, Outcome, Run};
 use self::hashes::Fields;
 use self::keyspace::{Content, Keyspace};
+use self::lists::Items;
 use self::resp::{Reply, Word};
 use self::scripts::Scripts;
 use self::server::Server;
@@ -156,6 +158,11 @@ impl Fake {
     /// The fields of a hash; none without the key.
     pub fn hash(&self, key: impl AsRef<[u8]>) -> BTreeMap<Word, Word> {
         self.content::<Fields>(key.as_ref()).map(Fields::to_map).unwrap_or_default()
+    }
+
+    /// The items of a list; none without the key.
+    pub fn list(&self, key: impl AsRef<[u8]>) -> Vec<Word> {
+        self.content::<Items>(key.as_ref()).map(|items| items.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// The members of a sorted set, lowest score first; none without the key.

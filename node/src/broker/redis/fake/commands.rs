@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::resp::{Reply, Word};
 use super::scripts::Scripts;
 use super::server::Server;
-use super::{Connection, Keyspace, clients, hashes, keys, pubsub, scripts, server, sets, sorted};
+use super::{Connection, Keyspace, clients, hashes, keys, lists, pubsub, scripts, server, sets, sorted};
 
 /// One command, or one subcommand with a name like `client|info`.
 pub struct Command {
@@ -160,6 +160,7 @@ const fn on_scripts(
 
 static COMMANDS: &[Command] = &[
     on_keys("get", 2, Kind::Read, keys::get),
+    on_keys("mget", -2, Kind::Read, keys::mget),
     on_keys("set", -3, Kind::Write, keys::set),
     on_keys("del", -2, Kind::Write, keys::del),
     on_keys("exists", -2, Kind::Read, keys::exists),
@@ -175,7 +176,13 @@ static COMMANDS: &[Command] = &[
     on_keys("hdel", -3, Kind::Write, hashes::hdel),
     on_keys("hlen", 2, Kind::Read, hashes::hlen),
     on_keys("hgetall", 2, Kind::Read, hashes::hgetall),
+    on_keys("hkeys", 2, Kind::Read, hashes::hkeys),
     on_keys("hexists", 3, Kind::Read, hashes::hexists),
+    on_keys("rpush", -3, Kind::Write, lists::rpush),
+    on_keys("llen", 2, Kind::Read, lists::llen),
+    on_keys("lindex", 3, Kind::Read, lists::lindex),
+    on_keys("lrange", 4, Kind::Read, lists::lrange),
+    on_keys("ltrim", 4, Kind::Write, lists::ltrim),
     on_keys("zadd", -4, Kind::Write, sorted::zadd),
     on_keys("zrem", -3, Kind::Write, sorted::zrem),
     on_keys("zscore", 3, Kind::Read, sorted::zscore),

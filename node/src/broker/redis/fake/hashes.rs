@@ -89,6 +89,11 @@ pub fn hgetall(keys: &mut Keyspace, words: &[Word]) -> Outcome {
     Ok(Reply::Map(rows.map(pair).collect()))
 }
 
+pub fn hkeys(keys: &mut Keyspace, words: &[Word]) -> Outcome {
+    let rows = keys.read::<Fields>(&words[1])?.into_iter().flat_map(|fields| fields.rows.values());
+    Ok(Reply::Array(Reply::bulks(rows.map(|(field, _)| field))))
+}
+
 pub fn hexists(keys: &mut Keyspace, words: &[Word]) -> Outcome {
     let value = keys.read::<Fields>(&words[1])?.and_then(|fields| fields.get(&words[2]));
     Ok(Reply::count(usize::from(value.is_some())))

@@ -9,6 +9,12 @@ pub fn get(keys: &mut Keyspace, words: &[Word]) -> Outcome {
     Ok(Reply::bulk_or_null(keys.read::<Word>(&words[1])?))
 }
 
+/// `MGET key…`: what is no string counts as absent.
+pub fn mget(keys: &mut Keyspace, words: &[Word]) -> Outcome {
+    let text = |key: &Word| Reply::bulk_or_null(keys.read::<Word>(key).ok().flatten());
+    Ok(Reply::Array(words[1..].iter().map(text).collect()))
+}
+
 /// `SET key value [NX] [EX s | PX ms]`
 pub fn set(keys: &mut Keyspace, words: &[Word]) -> Outcome {
     let (key, mut options) = (&words[1], words[3..].iter());
@@ -65,6 +71,7 @@ pub fn kind(keys: &mut Keyspace, words: &[Word]) -> Outcome {
         None => "none",
         Some(Value::Text(_)) => "string",
         Some(Value::Hash(_)) => "hash",
+        Some(Value::List(_)) => "list",
         Some(Value::Set(_)) => "set",
         Some(Value::Sorted(_)) => "zset",
     }))

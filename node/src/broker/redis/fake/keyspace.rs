@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::commands::Failure;
 use super::hashes::Fields;
+use super::lists::Items;
 use super::resp::Word;
 use super::sorted::Sorted;
 
@@ -31,6 +32,7 @@ struct Entry {
 pub enum Value {
     Text(Word),
     Hash(Fields),
+    List(Items),
     Set(BTreeSet<Word>),
     Sorted(Sorted),
 }
@@ -69,6 +71,7 @@ macro_rules! content {
 
 content!(Word, Text, |_: &Word| false);
 content!(Fields, Hash, Fields::is_empty);
+content!(Items, List, Items::is_empty);
 content!(BTreeSet<Word>, Set, BTreeSet::is_empty);
 content!(Sorted, Sorted, Sorted::is_empty);
 

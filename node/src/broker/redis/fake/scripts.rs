@@ -1,10 +1,11 @@
 //! Scripts: the real ones, in the Lua that Redis embeds.
 //!
-//! They get the base functions, `string`, `table`, `math` without chance, and of `redis` what touches data.
-//! `cjson`, `cmsgpack`, `struct` and `bit` are not here.
+//! They get the base functions, `string`, `table`, `math` without chance, of `redis` what touches data, and of
+//! `struct` what packs an offset. `cjson`, `cmsgpack` and `bit` are not here.
 
 mod convert;
 mod header;
+mod pack;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -140,6 +141,7 @@ fn globals(lua: &Lua) -> mlua::Result<Table> {
     redis.raw_set("status_reply", lua.create_function(status_reply)?)?;
     redis.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
     globals.raw_set("redis", redis)?;
+    globals.raw_set("struct", pack::library(lua)?)?;
     Ok(globals)
 }
 

@@ -2,8 +2,14 @@
 
 mod alone;
 mod beside;
+mod birth;
+mod calls;
+mod commit;
+mod merge;
+mod read;
 mod sequence;
 mod snippets;
+mod topics;
 mod values;
 
 use super::resp::Word;

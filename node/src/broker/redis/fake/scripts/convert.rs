@@ -1,6 +1,6 @@
 //! Values between Lua and the protocol, by the rules of Redis 7's documentation.
 
-use mlua::{Error, Lua, Table, Value};
+use mlua::{Error, IntoLua, Lua, Table, Value};
 
 use super::super::commands::Failure;
 use super::super::number;
@@ -31,8 +31,7 @@ impl Complaint {
 
 /// A list of strings.
 pub fn strings(lua: &Lua, words: &[Word]) -> mlua::Result<Table> {
-    let strings = words.iter().map(|word| lua.create_string(word));
-    lua.create_sequence_from(strings.collect::<mlua::Result<Vec<_>>>()?)
+    sequence(lua, words.iter().map(|word| lua.create_string(word)))
 }
 
 /// The words of a command that a script calls.
@@ -154,8 +153,16 @@ fn field(lua: &Lua, name: &str, text: &[u8]) -> mlua::Result<Value> {
 }
 
 fn list<'a>(lua: &Lua, items: impl Iterator<Item = &'a Reply>) -> mlua::Result<Value> {
-    let items: Vec<Value> = items.map(|item| from_reply(lua, item)).collect::<mlua::Result<_>>()?;
-    lua.create_sequence_from(items).map(Value::Table)
+    sequence(lua, items.map(|item| from_reply(lua, item))).map(Value::Table)
+}
+
+/// One after the other: few values can be held outside of a table at a time.
+fn sequence<T: IntoLua>(lua: &Lua, items: impl Iterator<Item = mlua::Result<T>>) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    for (at, item) in items.enumerate() {
+        table.raw_set(at + 1, item?)?;
+    }
+    Ok(table)
 }
 
 /// What a function of ours has raised, without the trace that was put around it.

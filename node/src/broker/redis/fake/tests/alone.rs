@@ -79,15 +79,19 @@ fn a_deadline_that_was_moved_or_taken_away_no_longer_counts() {
 #[test]
 fn what_is_stored_can_be_looked_at() {
     let (mut fake, connection) = greeted();
-    for command in ["hset h b 2 a 1", "zadd z 2 x 1 y", "sadd s q p", "select 1", "set other v"] {
+    for command in
+        ["hset h b 2 a 1", "rpush l y x", "zadd z 2 x 1 y", "sadd s q p", "select 1", "set other v"]
+    {
         say(&mut fake, connection, command);
     }
     let pair = |one: &str, other: &str| (one.as_bytes().to_vec(), other.as_bytes().to_vec());
-    assert_eq!(fake.keys(), [b"h", b"s", b"z"]);
+    assert_eq!(fake.keys(), [b"h", b"l", b"s", b"z"]);
     assert_eq!(fake.hash("h"), BTreeMap::from([pair("a", "1"), pair("b", "2")]));
+    assert_eq!(fake.list("l"), [b"y", b"x"]);
     assert_eq!(fake.zset("z"), [(b"y".to_vec(), 1.0), (b"x".to_vec(), 2.0)]);
     assert_eq!(fake.set("s"), BTreeSet::from([b"p".to_vec(), b"q".to_vec()]));
-    assert_eq!((fake.hash("nope").len(), fake.zset("nope").len(), fake.set("nope").len()), (0, 0, 0));
+    assert_eq!((fake.hash("nope").len(), fake.list("nope").len()), (0, 0));
+    assert_eq!((fake.zset("nope").len(), fake.set("nope").len()), (0, 0));
 }
 
 #[test]

@@ -14,11 +14,18 @@ use crate::broker::redis::tests::server::{Server, exchange};
 /// How many sequences, and how many steps each has.
 const SEEDS: u64 = 200;
 const STEPS: usize = 100;
+/// The keys that these sequences touch.
+const KEYS: &[&str] = &[
+    "k0", "k1", "k2", "h0", "h1", "h2", "h9", "l0", "l1", "l2", "z0", "z1", "z2", "s0", "s1", "s2", "s9",
+    "live", "gone", "meta",
+];
 /// Clients that act; one more only looks.
-const CLIENTS: usize = 3;
+pub const CLIENTS: usize = 3;
+/// The one that hears what is published.
+const LISTENER: usize = 1;
 
 /// Both servers, and clients that are connected to both.
-struct Twins<'a> {
+pub struct Twins<'a> {
     real: &'a Server,
     fake: Fake,
     clients: Vec<Client>,
@@ -49,7 +56,7 @@ struct Identity {
 type Answers = (Vec<u8>, Vec<u8>);
 
 impl<'a> Twins<'a> {
-    fn new(real: &'a Server) -> Self {
+    pub fn new(real: &'a Server) -> Self {
         let (watcher, fake) = (real.connect(), Fake::new());
         let mut twins =
             Self { real, fake, clients: Vec::new(), watcher, signs: 0, answered: BTreeSet::new() };
@@ -62,9 +69,14 @@ impl<'a> Twins<'a> {
     }
 
     /// Asks the real server behind the clients' backs.
-    fn watch(&mut self, command: &str) -> Value {
+    pub fn watch(&mut self, command: &str) -> Value {
+        self.tell_real(&words(command))
+    }
+
+    /// Says something that has spaces in its words to the real server alone.
+    pub fn tell_real(&mut self, words: &[Word]) -> Value {
         let is_whole = |bytes: &[u8]| !parse_all(bytes).is_empty();
-        let bytes = exchange(&mut self.watcher, &request(&words(command)), is_whole);
+        let bytes = exchange(&mut self.watcher, &request(words), is_whole);
         parse_all(&bytes).remove(0)
     }
 
@@ -92,11 +104,16 @@ impl<'a> Twins<'a> {
         self.signs += 1;
         let sign = format!("sign-{}", self.signs);
         let ping = request(&words(&format!("ping {sign}")));
-        let ends =
-            |bytes: &[u8]| parse_all(bytes).last().is_some_and(|value| is_sign(value, sign.as_bytes()));
+        let end = format!("{sign}\r\n");
+        let ends = |bytes: &[u8]| {
+            bytes.ends_with(end.as_bytes())
+                && parse_all(bytes).last().is_some_and(|value| is_sign(value, sign.as_bytes()))
+        };
         let real = exchange(&mut client.socket, &[bytes, &ping].concat(), ends);
         let fake_bytes = if fake_bytes.is_empty() { bytes } else { fake_bytes };
-        for piece in [fake_bytes, &ping].concat().chunks(1 + self.signs % 90) {
+        // A large command in few pieces, because each reads it from its start.
+        let piece_length = (1 + self.signs % 90).max(fake_bytes.len() / 32);
+        for piece in [fake_bytes, &ping].concat().chunks(piece_length) {
             self.fake.receive(client.connection, piece);
         }
         let mut fake = Vec::new();
@@ -117,13 +134,70 @@ impl<'a> Twins<'a> {
         }
     }
 
+    /// Says a command to both, which must answer the same.
     fn say(&mut self, who: usize, words: &[Word]) {
+        self.hear(who, words);
+    }
+
+    /// Says a command to both, and returns what the real one has said since the last; at the end of it the
+    /// answer and the sign.
+    pub fn hear(&mut self, who: usize, words: &[Word]) -> Vec<Value> {
         let (real_words, fake_words) =
             (self.named(words, |client| &client.real), self.named(words, |client| &client.fake));
         let (real, fake) =
             self.both(who, |twins, client| twins.ask(client, &request(&real_words), &request(&fake_words)));
         self.compare(who, words, &real, &fake);
         self.note(words, &real);
+        parse_all(&real)
+    }
+
+    /// What both answer, as texts: those of a list, or one.
+    pub fn answer(&mut self, words: &[Word]) -> Vec<String> {
+        let mut values = self.hear(0, words);
+        values.pop();
+        match values.pop().expect("every command has an answer") {
+            Value::List(_, items) => items.iter().map(Value::shown).collect(),
+            value => vec![value.shown()],
+        }
+    }
+
+    /// What a command without spaces in its words answers.
+    pub fn ask_for(&mut self, command: &str) -> Vec<String> {
+        self.answer(&words(command))
+    }
+
+    /// Which commands the real server runs for one script, with how often, sorted.
+    pub fn commands_of(&mut self, script: &[Word]) -> Vec<String> {
+        self.watch("config resetstat");
+        self.answer(script);
+        let statistics = self.watch("info commandstats");
+        let text = String::from_utf8_lossy(statistics.text().expect("it is text")).into_owned();
+        let ours = ["ping", "eval", "info", "config|resetstat"];
+        let calls = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            let calls = rest.split(',').next()?;
+            (!ours.contains(&name)).then(|| format!("{name} {calls}"))
+        };
+        let mut calls: Vec<String> = text.lines().filter_map(calls).collect();
+        calls.sort_unstable();
+        calls
+    }
+
+    /// Lets another client hear what is published from now on.
+    pub fn listen(&mut self, channel: &str) {
+        for command in ["hello 3".to_owned(), format!("subscribe {channel}")] {
+            self.say(LISTENER, &words(&command));
+        }
+    }
+
+    /// What that client has heard.
+    pub fn heard(&mut self) -> Vec<Word> {
+        let heard = self.hear(LISTENER, &words("ping"));
+        let message = |value: &Value| match value.items() {
+            [kind, _, message] if kind.text() == Some(b"message") => message.text().map(<[u8]>::to_vec),
+            _ => None,
+        };
+        heard.iter().filter_map(message).collect()
     }
 
     /// Remembers which commands were answered well; the last answer is the sign.
@@ -221,15 +295,14 @@ impl<'a> Twins<'a> {
     }
 
     /// All that is stored is the same, and all that was pushed has arrived.
-    fn check(&mut self) {
-        let keys = ["k0", "k1", "k2", "h0", "h1", "h2", "h9", "z0", "z1", "z2", "s0", "s1", "s2", "s9"];
-        let keys = keys.into_iter().chain(["live", "gone", "meta"]);
+    pub fn check(&mut self, keys: &[&str]) {
         let looks: Vec<String> = keys
+            .iter()
             .flat_map(|key| {
                 ["get", "hgetall", "smembers", "pttl"]
                     .map(|name| format!("{name} {key}"))
                     .into_iter()
-                    .chain([format!("zrange {key} 0 -1 withscores")])
+                    .chain([format!("zrange {key} 0 -1 withscores"), format!("lrange {key} 0 -1")])
             })
             .collect();
         for who in 0..CLIENTS {
@@ -239,6 +312,12 @@ impl<'a> Twins<'a> {
             }
         }
     }
+}
+
+/// Runs a test on both servers.
+pub fn on_both(test: impl FnOnce(&mut Twins<'_>)) {
+    let real = Server::start();
+    test(&mut Twins::new(&real));
 }
 
 /// One way through a set; it begins anew if the other's is longer.
@@ -335,7 +414,7 @@ fn show(bytes: &[u8]) -> String {
 }
 
 /// Says which sequence and which step it was when a test fails.
-struct Place(u64, usize);
+pub struct Place(pub u64, pub usize);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -362,7 +441,7 @@ fn in_random_sequences_the_fake_answers_what_redis_answers() {
             let who = author.below(CLIENTS);
             twins.act(who, &author.step());
         }
-        twins.check();
+        twins.check(KEYS);
         answered.append(&mut twins.answered);
     }
     let missing: Vec<&str> = commands::names().filter(|name| !answered.contains(name)).collect();

@@ -34,6 +34,7 @@ const VALUES: &[&[u8]] = &[
     b"some words here",
     b"0123456789abcdef0123456789abcdef",
 ];
+const KINDS: &[&str] = &["k", "h", "l", "z", "s"];
 const SCORES: &[&str] = &[
     "0",
     "1",
@@ -88,12 +89,12 @@ impl Author {
         ((mixed ^ mixed >> 31) % bound as u64) as usize
     }
 
-    fn one<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub fn one<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len())]
     }
 
     fn command(&mut self) -> Vec<Word> {
-        let mut command = match self.below(20) {
+        let mut command = match self.below(23) {
             0..3 => self.on_strings(),
             3..6 => self.on_hashes(),
             6..10 => self.on_sorted(),
@@ -102,6 +103,7 @@ impl Author {
             14 => self.about_the_server(),
             15 | 16 => self.on_channels(),
             17 => self.snippet(),
+            18..21 => self.on_lists(),
             // Whole: without its last word a script would ask for the time.
             _ => return self.script_of_a_node(),
         };
@@ -109,8 +111,9 @@ impl Author {
             0 if command.len() > 1 => drop(command.pop()),
             1 => command.push(self.value()),
             2 => command[0].make_ascii_uppercase(),
-            // An unknown command's words are repeated to the client, but those for a client's name differ.
-            3 if command.iter().all(|word| !word.starts_with(b"{")) => command[0].push(b'x'),
+            // An unknown command's words are repeated to the client, but those for a client's name differ. (With an
+            // x some commands are others.)
+            3 if command.iter().all(|word| !word.starts_with(b"{")) => command[0].push(b'q'),
             _ => {}
         }
         command
@@ -118,7 +121,7 @@ impl Author {
 
     /// A key, mostly of the type that its first letter says.
     fn key(&mut self, kind: &str) -> Word {
-        let kind = if self.below(12) == 0 { self.one(&["k", "h", "z", "s"]) } else { kind };
+        let kind = if self.below(12) == 0 { self.one(KINDS) } else { kind };
         format!("{kind}{}", self.below(3)).into_bytes()
     }
 
@@ -131,9 +134,9 @@ impl Author {
     }
 
     fn on_strings(&mut self) -> Vec<Word> {
-        let (any, key, value) = (self.one(&["k", "h", "z", "s"]), self.key("k"), self.value());
+        let (any, key, value) = (self.one(KINDS), self.key("k"), self.value());
         let any = self.key(any);
-        match self.below(12) {
+        match self.below(13) {
             0 | 1 => say("get", &[&key]),
             2 => say("set", &[&key, &value]),
             3 => say("set", &[&key, &value, b"nx"]),
@@ -156,6 +159,7 @@ impl Author {
                 say("pexpire", &[&any, ttl.as_bytes()])
             }
             10 => say("ttl", &[&any]),
+            11 => say("mget", &[&key, &any, b"nope"]),
             _ => {
                 let name = self.one(&["pttl", "type"]);
                 say(name, &[&any])
@@ -165,7 +169,7 @@ impl Author {
 
     fn on_hashes(&mut self) -> Vec<Word> {
         let (key, field) = (self.key("h"), self.one(FIELDS));
-        let mut command = match self.below(8) {
+        let mut command = match self.below(9) {
             0 | 1 => {
                 let mut command = say("hset", &[&key]);
                 for field in self.several(FIELDS) {
@@ -178,10 +182,27 @@ impl Author {
             4 => return say("hget", &[&key, field.as_bytes()]),
             5 => return say("hexists", &[&key, field.as_bytes()]),
             6 => return say("hlen", &[&key]),
+            7 => return say("hkeys", &[&key]),
             _ => return say("hgetall", &[&key]),
         };
         command.extend(self.several(FIELDS));
         command
+    }
+
+    fn on_lists(&mut self) -> Vec<Word> {
+        let (key, first, last) = (self.key("l"), self.one(NUMBERS), self.one(NUMBERS));
+        let (first, last) = (first.as_bytes(), last.as_bytes());
+        match self.below(8) {
+            0..3 => {
+                let mut command = say("rpush", &[&key]);
+                command.extend((0..=self.below(5)).map(|_| self.value()));
+                command
+            }
+            3 => say("llen", &[&key]),
+            4 => say("lindex", &[&key, first]),
+            5 if self.below(3) == 0 => say("ltrim", &[&key, first, last]),
+            _ => say("lrange", &[&key, first, last]),
+        }
     }
 
     fn on_sorted(&mut self) -> Vec<Word> {
@@ -382,7 +403,7 @@ impl Author {
 }
 
 /// A command of words that may hold anything.
-fn say(name: &str, rest: &[&[u8]]) -> Vec<Word> {
+pub fn say(name: &str, rest: &[&[u8]]) -> Vec<Word> {
     let rest = rest.iter().map(|word| word.to_vec());
     words(name).into_iter().chain(rest).collect()
 }

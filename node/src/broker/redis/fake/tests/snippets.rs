@@ -41,6 +41,19 @@ pub const SNIPPETS: &[&str] = &[
     "redis.call('set',KEYS[1],-0.00001234) return redis.call('get',KEYS[1])",
     "return tostring(1e14)..' '..tostring(1e13)..' '..tostring(0.1)..' '..1/3",
     "return string.format('%.0f',1700000000000.4)",
+    // Offsets as bytes.
+    "return struct.pack('>I8',0)..struct.pack('>I8',258)..struct.pack('>I8','7')",
+    "return struct.pack('>I8',99999999999999)..struct.pack('>I8',2^53)..struct.pack('>I8',2^63)",
+    "return struct.pack('>I8',-1)..struct.pack('>I8',-2^53)..struct.pack('>I8',2.9)..struct.pack('>I8',-2.9)",
+    "return type(struct.pack)",
+    // Lists.
+    "redis.call('rpush',KEYS[1],1,2.5,ARGV[2]) return redis.call('lrange',KEYS[1],0,-1)",
+    "return type(redis.call('lindex',KEYS[1],99999))",
+    "return #redis.call('lrange',KEYS[1],-2,-1)",
+    "return redis.call('mget',KEYS[1],'nope')",
+    "return {unpack({1,2,3},2)}",
+    "local t={} for i=1,7000 do t[i]=i end return select('#',unpack(t))",
+    "local t={} for i=1,9000 do t[i]=i end return select('#',unpack(t))",
     // Errors.
     "return redis.call('get')",
     "return redis.call('foo')",
