@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod exchange;
 pub mod exit;
+pub mod feed;
 pub mod grant;
 pub mod health;
 pub mod history;

@@ -21,6 +21,7 @@ use crate::admission::Admission;
 use crate::broker::{Broker, Membership, MemoryBroker, RedisBroker, Unreachable};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::feed::Rules;
 use crate::hub::Settings;
 use crate::metrics::Metrics;
 use crate::shard::{self, Common, Request};
@@ -136,6 +137,8 @@ async fn join(
         interval: config.session.interval,
         named: config.metrics.namespaces.clone(),
         seed: random()?,
+        secret: secret()?,
+        rules: Rules::ALL,
     };
     let broker = RedisBroker::start(&membership, clock, metrics.redis())?;
     broker.joined(&redis.url, REDIS_PATIENCE).await?;
@@ -197,10 +200,18 @@ fn start_shard(
 
 /// 64 bits nobody can guess.
 fn random() -> Result<u64, StartError> {
-    getrandom::u64().map_err(|error| StartError::System {
-        what: "random bits",
-        error: std::io::Error::other(error.to_string()),
-    })
+    getrandom::u64().map_err(no_chance)
+}
+
+/// 256 of them.
+fn secret() -> Result<[u8; 32], StartError> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(no_chance)?;
+    Ok(secret)
+}
+
+fn no_chance(error: getrandom::Error) -> StartError {
+    StartError::System { what: "random bits", error: std::io::Error::other(error.to_string()) }
 }
 
 fn system(what: &'static str) -> impl Fn(std::io::Error) -> StartError {

@@ -65,10 +65,13 @@ pub enum Heard {
     Echo(Position),
 }
 
-/// Bytes that are no item.
+/// Bytes that are no item. They still have a place, and the mark that stands where an item's would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an item of a topic's history")]
-pub struct ItemError;
+pub struct ItemError {
+    /// What was found in the place of a mark.
+    pub mark: Mark,
+}
 
 const FIXED_BYTES: usize = 4 + 4 + 16 + 1 + 6 + 1;
 const KIND_BITS: u8 = 0b11;
@@ -119,29 +122,33 @@ impl Item {
 
     /// Reads one item that fills the bytes; its payload shares their memory.
     pub fn decode(bytes: &Bytes) -> Result<Self, ItemError> {
-        let (fixed, rest) = bytes.split_at_checked(FIXED_BYTES).ok_or(ItemError)?;
+        Self::read(bytes).ok_or_else(|| ItemError { mark: mark_of(bytes).unwrap_or_default() })
+    }
+
+    fn read(bytes: &Bytes) -> Option<Self> {
+        let (fixed, rest) = bytes.split_at_checked(FIXED_BYTES)?;
         let header_bytes = usize::from(fixed[FIXED_BYTES - 1]);
-        let (mut header, content) = rest.split_at_checked(header_bytes).ok_or(ItemError)?;
+        let (mut header, content) = rest.split_at_checked(header_bytes)?;
         if length_of(bytes) != Some(bytes.len()) {
-            return Err(ItemError);
+            return None;
         }
         let flags = fixed[24];
         let mut origin = None;
         if flags & HAS_ORIGIN != 0 {
-            let (peer, rest) = header.split_first_chunk().ok_or(ItemError)?;
-            origin = Some(PeerId::from_bytes(*peer).map_err(|_| ItemError)?);
+            let (peer, rest) = header.split_first_chunk()?;
+            origin = Some(PeerId::from_bytes(*peer).ok()?);
             header = rest;
         }
         let act = match (flags & CLEARS != 0, flags & FORGETS != 0) {
             (true, _) => Act::Clear,
-            (false, true) => Act::Forget { before: u64_at(header, 0).ok_or(ItemError)? },
+            (false, true) => Act::Forget { before: u64_at(header, 0)? },
             (false, false) => Act::Add,
         };
         let payload = payload(flags & KIND_BITS, bytes.slice(bytes.len() - content.len()..))?;
-        Ok(Self {
-            mark: mark_of(bytes).ok_or(ItemError)?,
-            id: PublicationId::from_bytes(*fixed[8..].first_chunk().ok_or(ItemError)?),
-            at_ms: u64_at(fixed, 23).ok_or(ItemError)? & ((1 << 48) - 1),
+        Some(Self {
+            mark: mark_of(bytes)?,
+            id: PublicationId::from_bytes(*fixed[8..].first_chunk()?),
+            at_ms: u64_at(fixed, 23)? & ((1 << 48) - 1),
             origin,
             echo: flags & ECHOES != 0,
             act,
@@ -150,14 +157,15 @@ impl Item {
     }
 }
 
-/// The payload of an item. What claims to be JSON is looked through once: it goes into frames as it is.
-fn payload(kind: u8, bytes: Bytes) -> Result<Option<Payload>, ItemError> {
+/// The payload of an item, if it is as it says. What claims to be JSON is looked through once: it goes into frames as it is.
+#[expect(clippy::option_option, reason = "none at all is an error")]
+fn payload(kind: u8, bytes: Bytes) -> Option<Option<Payload>> {
     match kind {
-        0 => Payload::parse_json(&bytes).map(Some).map_err(|_| ItemError),
-        1 if std::str::from_utf8(&bytes).is_err() => Err(ItemError),
-        1 => Ok(Some(Payload { kind: Kind::Text, bytes })),
-        2 => Ok(Some(Payload { kind: Kind::Binary, bytes })),
-        _ => Ok(None),
+        0 => Payload::parse_json(&bytes).ok().map(Some),
+        1 if std::str::from_utf8(&bytes).is_err() => None,
+        1 => Some(Some(Payload { kind: Kind::Text, bytes })),
+        2 => Some(Some(Payload { kind: Kind::Binary, bytes })),
+        _ => Some(None),
     }
 }
 
@@ -265,7 +273,7 @@ mod tests {
         bad[3] = bad.len() as u8;
         let good = bytes(&item());
         let heard = Heard::decode(&commit(before, &[good.clone(), bad.into(), good]));
-        let items = vec![Ok(item()), Err(ItemError), Ok(item())];
+        let items = vec![Ok(item()), Err(ItemError { mark: Mark(7) }), Ok(item())];
         assert_eq!(heard, Some(Heard::Commit { before, items }));
     }
 
@@ -296,7 +304,7 @@ mod tests {
     fn what_claims_to_be_json_or_text_and_is_not_is_no_item() {
         for (kind, content) in [(Kind::Json, &b"{\"a\":"[..]), (Kind::Json, b"1 2"), (Kind::Text, b"\xff")] {
             let payload = Some(Payload { kind, bytes: Bytes::from_static(content) });
-            assert_eq!(Item::decode(&bytes(&Item { payload, ..item() })), Err(ItemError));
+            assert_eq!(Item::decode(&bytes(&Item { payload, ..item() })), Err(ItemError { mark: Mark(7) }));
         }
     }
 

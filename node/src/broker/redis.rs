@@ -4,10 +4,13 @@
 //! take events out of their inboxes. What is decided is decided in the machine, which knows no sockets;
 //! `driver` moves bytes. `bulk` is fred: it looks after what is neither quick nor ordered.
 
+mod agreeing;
 mod bulk;
 mod channels;
+mod committing;
 mod counting;
 mod driver;
+mod feeding;
 mod hearing;
 mod lanes;
 mod lease;
@@ -17,12 +20,14 @@ mod machine;
 mod metrics;
 mod names;
 mod pairing;
+mod reading;
 mod relaying;
 mod resp;
 mod script;
 mod space;
 mod tally;
 mod window;
+mod writers;
 
 #[cfg(test)]
 mod fake;
@@ -47,6 +52,8 @@ use super::inbox::{self, Inbox};
 use super::{Broker, Command, Event, Status, Wake};
 use crate::clock::Clock;
 use crate::config;
+use crate::feed::Rules;
+use crate::history::CommitError;
 use crate::hub::{Moment, PublishError};
 use crate::transport::tls::TlsError;
 
@@ -70,6 +77,10 @@ pub struct Membership {
     pub named: Vec<Namespace>,
     /// 64 bits nobody can guess.
     pub seed: u64,
+    /// What grants are signed with, if no other node has said so yet.
+    pub secret: [u8; 32],
+    /// Which rules feeds keep.
+    pub rules: Rules,
 }
 
 /// Why a node can't join its cluster.
@@ -149,6 +160,8 @@ impl RedisBroker {
             named: membership.named.clone(),
             login: url.password.as_ref().map(|password| (user, password.clone())),
             database: url.database,
+            secret: membership.secret,
+            rules: membership.rules,
         };
         let exchange = Arc::new(Exchange {
             desk: Mutex::default(),
@@ -250,14 +263,21 @@ impl Exchange {
 impl Desk {
     /// Puts a command into the mailbox; a publication that finds it full is refused at once.
     fn put(&mut self, shard: usize, command: Command) {
-        if let Command::Publish(ticket, envelope) = &command {
-            let cost = inbox::cost(envelope.payload.bytes.len());
-            if self.mail_bytes + cost > MAIL_MAX {
+        let (cost, refused) = match &command {
+            Command::Publish(ticket, envelope) => {
                 let refused = Event::Settled(*ticket, Err(PublishError::Unavailable));
-                return self.inboxes[shard].push(refused);
+                (inbox::cost(envelope.payload.bytes.len()), Some(refused))
             }
-            self.mail_bytes += cost;
+            Command::Commit(ticket, commit) => {
+                let refused = Event::Committed(*ticket, Err(CommitError::Unavailable));
+                (inbox::cost(commit.envelope.payload.bytes.len()), Some(refused))
+            }
+            _ => (0, None),
+        };
+        if let Some(refused) = refused.filter(|_| self.mail_bytes + cost > MAIL_MAX) {
+            return self.inboxes[shard].push(refused);
         }
+        self.mail_bytes += cost;
         self.mail.push((shard, command));
     }
 }

@@ -27,6 +27,15 @@ pub enum Proof {
 }
 
 impl Span {
+    /// These entries; where one does not follow the one before it, only what comes after.
+    pub fn of(entries: Vec<Entry>) -> Self {
+        let mut span = Self::default();
+        for entry in entries {
+            span.push(entry);
+        }
+        span
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -88,6 +97,13 @@ impl Span {
     pub fn forget(&mut self, before: u64) {
         while self.first().is_some_and(|entry| entry.position.offset < before) {
             self.drop_first();
+        }
+    }
+
+    /// Lets go of those after an offset.
+    pub fn forget_after(&mut self, offset: u64) {
+        while self.last().is_some_and(|entry| entry.position.offset > offset) {
+            self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.cost());
         }
     }
 

@@ -1,17 +1,27 @@
-//! The third connection, fred's: what is neither quick nor ordered. Today that is a look at whether Redis is
-//! one to rely on; history pages and snapshots will come here, too.
+//! The third connection, fred's: what is neither quick nor ordered. That is a look at whether Redis is one to rely on,
+//! and pages of history that peers ask for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::{Config, ConnectionConfig, ReconnectPolicy, Server, ServerConfig, TlsConfig};
-use fred::types::{Builder, CustomCommand, RespVersion};
+use fred::types::{Builder, CustomCommand, RespVersion, Value};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
 
-use super::metrics::{Connection, RedisMetrics};
+use super::Exchange;
+use super::metrics::Connection;
+use super::names::Names;
+use super::reading;
+use super::resp::Reply;
+use super::script::Script;
+use crate::broker::Event;
 use crate::config::RedisUrl;
+use crate::feed::Answer;
+use crate::history::{CommitError, Page, Place, Range, Reading, Since, Span};
 
 /// How often the policy is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -19,18 +29,39 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const COMMAND_TIME: Duration = Duration::from_secs(2);
 /// With any other policy a full Redis throws away what nodes rely on, the leases first.
 const POLICY: &str = "noeviction";
+/// Pages that may wait; who finds no room is told to come again.
+const WAITING_MAX: usize = 1024;
+/// Pages that are read at the same time.
+const READING_MAX: usize = 8;
+/// What one read brings at most, in bytes; a page needs less.
+const READ_BYTES: &str = "2097152";
 
 /// The third connection.
 pub(super) struct Bulk {
     /// Guards the last look's result, for the driver to pass on.
     trouble: Arc<Mutex<Option<String>>>,
+    exchange: Arc<Exchange>,
+    wanted: mpsc::Sender<Wanted>,
+}
+
+/// A page that a shard waits for.
+struct Wanted {
+    shard: usize,
+    ticket: u32,
+    reading: Box<Reading>,
 }
 
 impl Bulk {
-    /// Connects, and looks now and then; for ever.
-    pub(super) fn start(url: &RedisUrl, connector: Option<TlsConnector>, metrics: Arc<RedisMetrics>) -> Self {
+    /// Connects, looks now and then, and reads what is wanted; for ever.
+    pub(super) fn start(
+        url: &RedisUrl,
+        connector: Option<TlsConnector>,
+        exchange: Arc<Exchange>,
+        names: Names,
+    ) -> Self {
         let trouble = Arc::new(Mutex::new(None));
-        let (url, result) = (url.clone(), trouble.clone());
+        let (wanted, waiting) = mpsc::channel(WAITING_MAX);
+        let (url, result, shared) = (url.clone(), trouble.clone(), exchange.clone());
         #[expect(clippy::disallowed_methods, reason = "it lives as long as the node")]
         tokio::spawn(async move {
             let client = match client(&url, connector) {
@@ -38,26 +69,130 @@ impl Bulk {
                 Err(error) => return tracing::error!("{url}: no third connection: {error}"),
             };
             let _connection = client.connect();
-            let mut looks = tokio::time::interval(LOOK_EVERY);
-            looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                looks.tick().await;
-                if client.ping::<()>(None).await.is_err() {
-                    metrics.went_down(Connection::Bulk);
-                    continue;
-                }
-                metrics.came_up(Connection::Bulk);
-                if let Some(found) = look(&client).await {
-                    *result.lock().unwrap_or_else(PoisonError::into_inner) = found;
-                }
-            }
+            #[expect(clippy::disallowed_methods, reason = "it lives as long as the node, too")]
+            tokio::spawn(serve(client.clone(), shared.clone(), names, waiting));
+            watch(&client, &shared, &result).await;
         });
-        Self { trouble }
+        Self { trouble, exchange, wanted }
     }
 
     /// What is wrong with this Redis, whether or not it answers.
     pub(super) fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads a page for a shard, which is answered some time.
+    pub(super) fn read(&self, shard: usize, ticket: u32, reading: Box<Reading>) {
+        if self.wanted.try_send(Wanted { shard, ticket, reading }).is_err() {
+            answer(&self.exchange, shard, ticket, Err(CommitError::Unavailable));
+        }
+    }
+}
+
+async fn watch(client: &Client, exchange: &Exchange, result: &Mutex<Option<String>>) {
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if client.ping::<()>(None).await.is_err() {
+            exchange.metrics.went_down(Connection::Bulk);
+            continue;
+        }
+        exchange.metrics.came_up(Connection::Bulk);
+        if let Some(found) = look(client).await {
+            *result.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
+    }
+}
+
+async fn serve(client: Client, exchange: Arc<Exchange>, names: Names, mut waiting: mpsc::Receiver<Wanted>) {
+    let free = Arc::new(Semaphore::new(READING_MAX));
+    while let Some(Wanted { shard, ticket, reading }) = waiting.recv().await {
+        let Ok(permit) = free.clone().acquire_owned().await else { return };
+        let (client, exchange, names) = (client.clone(), exchange.clone(), names.clone());
+        #[expect(clippy::disallowed_methods, reason = "the semaphore bounds how many there are")]
+        tokio::spawn(async move {
+            answer(&exchange, shard, ticket, page(&client, &names, &reading).await);
+            drop(permit);
+        });
+    }
+}
+
+fn answer(exchange: &Exchange, shard: usize, ticket: u32, page: Result<Page, CommitError>) {
+    let mut desk = exchange.desk();
+    desk.inboxes[shard].push(Event::Read(ticket, Box::new(page)));
+    let wake = desk.inboxes[shard].newly_filled();
+    drop(desk);
+    if let Some(wake) = wake {
+        wake();
+    }
+}
+
+/// One page. Of what is asked for before a position the newest counts, so a read that was cut short for its size is
+/// repeated with less.
+async fn page(client: &Client, names: &Names, reading: &Reading) -> Result<Page, CommitError> {
+    let Range { since, before, limit } = reading.range;
+    let mut count = u64::from(limit.clamp(1, 1000)) + 1;
+    loop {
+        let (from, end) = match (since, before) {
+            (Since::Position(since), _) => (Some(since.offset.max(1)), None),
+            (_, Since::Position(before)) => (Some(before.offset.saturating_sub(count).max(1)), Some(before)),
+            _ => (None, None),
+        };
+        let (head, span) = read(client, names, reading, from, count).await?;
+        let Some(head) = head else {
+            let position = dunlin_protocol::Position::origin(dunlin_protocol::Epoch([0; 8]));
+            return Ok(Page { position, recovered: None, publications: Vec::new() });
+        };
+        let last = span.last().map(|last| last.position.offset);
+        let is_short = end.zip(last).is_some_and(|(end, last)| last + 1 < end.offset && last < head.offset);
+        if is_short && count > 2 {
+            count /= 2;
+            continue;
+        }
+        return Ok(span.page(head, reading.range));
+    }
+}
+
+async fn read(
+    client: &Client,
+    names: &Names,
+    reading: &Reading,
+    from: Option<u64>,
+    count: u64,
+) -> Result<(Option<dunlin_protocol::Position>, Span), CommitError> {
+    let Reading { namespace, topic, retention, .. } = reading;
+    let key = |kind| Value::Bytes(names.topic_key(namespace, topic, kind).into());
+    let text = |text: &str| Value::Bytes(Bytes::copy_from_slice(text.as_bytes()));
+    let mut words = vec![text(Script::Read.body()), text("2"), key("h"), key("s")];
+    match from {
+        Some(offset) => words.extend([text("from"), text(&offset.to_string())]),
+        None => words.push(text("last")),
+    }
+    words.extend([text(&count.to_string()), text(READ_BYTES)]);
+    let command = CustomCommand::new_static("EVAL", None, false);
+    let value: Value = client.custom(command, words).await.map_err(|_| CommitError::Unavailable)?;
+    let place = Place { namespace: namespace.clone(), topic: topic.clone() };
+    match reading::entries(retention.mode, &place, &reply(value))? {
+        Answer::Entries(head, entries) => {
+            let mut span = Span::of(entries);
+            if let (Some(head), None) = (head, from) {
+                span.forget((head.offset + 1).saturating_sub(u64::from(retention.limit)));
+            }
+            Ok((head, span))
+        }
+        _ => Err(CommitError::Broken),
+    }
+}
+
+/// Fred's word in ours.
+fn reply(value: Value) -> Reply {
+    match value {
+        Value::Bytes(bytes) => Reply::Text(bytes),
+        Value::String(text) => Reply::Text(Bytes::copy_from_slice(text.as_bytes())),
+        Value::Integer(number) => Reply::Number(number),
+        Value::Array(values) => Reply::List(values.into_iter().map(reply).collect()),
+        _ => Reply::Null,
     }
 }
 
@@ -68,6 +203,7 @@ fn client(url: &RedisUrl, connector: Option<TlsConnector>) -> Result<Client, fre
         password: url.password.as_ref().map(|password| password.reveal().to_owned()),
         version: RespVersion::RESP3,
         tls: connector.map(TlsConfig::from),
+        database: u8::try_from(url.database).ok(),
         fail_fast: false,
         ..Config::default()
     };

@@ -12,6 +12,7 @@ use dunlin_protocol::{Namespace, Topic};
 use slab::Slab;
 use smallvec::SmallVec;
 
+use super::feeding::Listening;
 use crate::hub::{Moment, Tag};
 
 /// How long a channel nobody wants is kept.
@@ -61,6 +62,8 @@ pub struct Channel {
     pub untold: SmallVec<[Ear; 1]>,
     /// Where its subscription is.
     pub stage: Stage,
+    /// A topic that remembers: how far this node is.
+    pub listening: Option<Box<Listening>>,
     /// Whether publications may have been missed since it was live.
     pub missed: bool,
     /// Kept although no shard wants it.
@@ -108,6 +111,11 @@ impl Channels {
         &mut self.all[index]
     }
 
+    /// The channel at an index, if there is one.
+    pub fn find_at(&mut self, index: usize) -> Option<&mut Channel> {
+        self.all.get_mut(index)
+    }
+
     /// How many topics shards want.
     pub fn topics(&self) -> usize {
         self.topics
@@ -140,6 +148,7 @@ impl Channels {
             ears: SmallVec::new(),
             untold: SmallVec::new(),
             stage: Stage::Absent,
+            listening: None,
             missed: false,
             pinned: false,
             unconfirmed: 0,

@@ -116,7 +116,8 @@ impl Driver {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| panic!("no runtime for redis: {error}"));
         runtime.block_on(tokio::task::coop::unconstrained(async move {
-            let bulk = Bulk::start(&self.url, self.connector.clone(), self.exchange.metrics.clone());
+            let names = self.settings.names.clone();
+            let bulk = Bulk::start(&self.url, self.connector.clone(), self.exchange.clone(), names);
             let now = self.exchange.clock.now();
             let running = Running {
                 machine: Machine::new(self.settings, now, self.seed),
@@ -259,6 +260,7 @@ impl Running {
         while let Some(action) = self.machine.next_action() {
             match action {
                 Action::Disconnect => (self.sockets, self.dialing) = (None, None),
+                Action::Read { shard, ticket, reading } => self.bulk.read(shard, ticket, reading),
                 Action::Connect => {
                     self.dialing = Some(Box::pin(dial(self.url.clone(), self.connector.clone())));
                 }

@@ -25,9 +25,7 @@ impl Machine {
                 Err(error) => return self.lost(now, &error.to_string()),
             }
         }
-        self.subscribe(now);
-        self.pump(now);
-        self.advance_due(now);
+        self.go_on(now);
     }
 
     fn link(&mut self, which: Which) -> &mut super::link::Link {
@@ -49,15 +47,15 @@ impl Machine {
 
     fn hear_message(&mut self, now: Moment, channel: &[u8], payload: Bytes) {
         let Some(index) = self.channels.find(channel) else { return };
-        let carries = self.channels.get(index).map(|channel| &channel.carries);
-        match carries {
-            Some(Carries::Heartbeat) => self.heartbeat_heard(now, &payload),
-            Some(Carries::Namespace(name)) if payload.first() == Some(&b'C') => {
+        let Some(heard) = self.channels.get(index) else { return };
+        match &heard.carries {
+            Carries::Heartbeat => self.heartbeat_heard(now, &payload),
+            Carries::Namespace(name) if payload.first() == Some(&b'C') => {
                 let name = name.clone();
                 self.hear_sum(now, &name, &payload);
             }
-            Some(Carries::Topic(..) | Carries::Namespace(_)) => self.hear_publication(now, index, payload),
-            None => {}
+            Carries::Topic(..) if heard.listening.is_some() => self.hear_stored(now, index, &payload),
+            Carries::Topic(..) | Carries::Namespace(_) => self.hear_publication(now, index, payload),
         }
     }
 
@@ -99,7 +97,8 @@ impl Machine {
     }
 
     fn topic_is_live(&mut self, missed: bool, ears: &[Ear], untold: &[Ear]) {
-        if missed {
+        // A topic that remembers finds out what was missed.
+        if missed && !ears.first().is_some_and(|ear| self.ears.contains_key(ear)) {
             self.tally.gap(Told::Link);
             for (shard, tag) in ears.iter().filter(|ear| !untold.contains(ear)) {
                 self.stage(*shard, Event::Missed(*tag, Gap::of(GapReason::Link)));
@@ -134,6 +133,10 @@ impl Machine {
             Expect::Unsubscribe(_) => self.lost(now, "redis refuses to unsubscribe"),
             Expect::Audit => self.check_subscriptions(now, reply),
             Expect::Publish(lane) => self.published(now, lane, reply),
+            Expect::Committed(writer, serial) => self.committed(now, writer, serial, reply),
+            Expect::Heads(heads) => self.heads_answered(now, &heads, reply),
+            Expect::Asked(question) => self.question_answered(now, question, reply),
+            Expect::Secret => self.hear_secret(reply),
             Expect::Heartbeat => self.check_heartbeat(now, reply),
             Expect::Tick(incarnation) => self.ticked(now, sent_at, incarnation, reply),
             Expect::Count(incarnation, space, serial) => {
@@ -145,7 +148,7 @@ impl Machine {
             Expect::Reaped(dead, name) => self.reaped(now, dead, name, reply),
             Expect::Left => self.left(),
             Expect::Flushed(name) => self.flushed(now, name, reply),
-            Expect::Dropped | Expect::Buried => {}
+            Expect::Dropped | Expect::Buried | Expect::Echoed => {}
         }
     }
 
@@ -168,6 +171,9 @@ impl Machine {
         self.refused = Some(format!("redis refuses to subscribe: {error}"));
         for &index in channels {
             self.channels.refused(index);
+            if let Some(listening) = self.listening(index) {
+                listening.feed.lost();
+            }
             let untold = std::mem::take(&mut self.channels.channel(index).untold);
             if matches!(self.channels.channel(index).carries, Carries::Topic(..)) {
                 untold.into_iter().for_each(|(shard, tag)| self.stage(shard, Event::Joined(tag)));
@@ -218,7 +224,12 @@ impl Machine {
             if beginning.is_empty() {
                 return;
             }
+            let mut listening = beginning.clone();
+            listening.retain(|index| self.listening(*index).is_some());
             self.send_channels(now, b"SUBSCRIBE", beginning, Expect::Subscribe);
+            for channel in listening {
+                self.drive(now, channel, crate::feed::Feed::subscribing);
+            }
         }
     }
 

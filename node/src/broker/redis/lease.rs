@@ -98,6 +98,12 @@ impl Lease {
         self.live.len().max(1)
     }
 
+    /// Who lives, this node included, as texts.
+    pub fn live(&self) -> Vec<String> {
+        let own = std::iter::once(&self.incarnation).filter(|own| !self.live.contains(own));
+        self.live.iter().chain(own).map(Incarnation::to_string).collect()
+    }
+
     /// Whether it is known to hold.
     pub fn is_fresh(&self, now: Moment) -> bool {
         self.good_at.is_some_and(|good| now.since(good) <= self.ttl())

@@ -62,6 +62,7 @@ impl Machine {
         call.extend(arguments.iter().map(String::as_bytes));
         self.work.call(now, Expect::Tick(self.lease.incarnation), &call);
         if renew && self.lease.renewed_at.replace(now).is_some() {
+            self.agree_on_secret(now);
             // Writing them again gives the registry and the counts their lifetime again, too.
             self.assert_counts(now, Space::forget_writes);
         }
@@ -101,6 +102,7 @@ impl Machine {
             self.lease.hold(now);
             self.lease.version.clear();
             self.assert_counts(now, Space::forget_writes);
+            self.agree_on_secret(now);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use dunlin_protocol::{Incarnation, Namespace};
 
+use super::reading::Question;
 use super::resp::{self, Decoder, RespError, Said};
 use super::script::Script;
 use crate::hub::Moment;
@@ -38,6 +39,16 @@ pub enum Expect {
     Audit,
     /// One copy of a publication.
     Publish(u16),
+    /// A batch of a writer, by index and serial.
+    Committed(usize, u32),
+    /// Nothing that matters.
+    Echoed,
+    /// Where many topics are.
+    Heads(Vec<Question>),
+    /// What one feed asked.
+    Asked(Question),
+    /// What grants are signed with.
+    Secret,
     /// The heartbeat was taken.
     Heartbeat,
     /// The lease.
@@ -68,6 +79,8 @@ impl Expect {
         match self {
             Self::Subscribe(_) | Self::Unsubscribe(_) => Some(Measured::Subscribe),
             Self::Publish(_) => Some(Measured::Publish),
+            Self::Committed(..) => Some(Measured::Commit),
+            Self::Heads(_) | Self::Asked(_) => Some(Measured::Read),
             Self::Heartbeat => Some(Measured::Heartbeat),
             Self::Role | Self::Audit => Some(Measured::Audit),
             Self::Tick(_) => Some(Measured::Tick),
@@ -85,6 +98,10 @@ impl Expect {
 pub enum Measured {
     /// A publication.
     Publish,
+    /// Publications that are stored.
+    Commit,
+    /// What topics remember.
+    Read,
     /// Subscriptions, begun or ended.
     Subscribe,
     /// A lease.
@@ -101,8 +118,10 @@ pub enum Measured {
 
 impl Measured {
     /// All, in the order of their index.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Publish,
+        Self::Commit,
+        Self::Read,
         Self::Subscribe,
         Self::Tick,
         Self::Count,
@@ -115,6 +134,8 @@ impl Measured {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Publish => "publish",
+            Self::Commit => "commit",
+            Self::Read => "read",
             Self::Subscribe => "subscribe",
             Self::Tick => "tick",
             Self::Count => "count",

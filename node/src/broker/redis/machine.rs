@@ -17,18 +17,24 @@ use std::time::Duration;
 use dunlin_protocol::{Incarnation, Namespace};
 use slab::Slab;
 
-use super::channels::{Carries, Channels};
+use super::channels::{Carries, Channels, Ear};
 use super::lanes::Lane;
 use super::lease::Lease;
 use super::link::{Link, Which};
 use super::names::Names;
 use super::pairing::{Audit, Phase};
+use super::reading::Question;
 use super::script::Script;
 use super::space::Space;
 use super::tally::Tally;
 use super::window::Windows;
+use super::writers::Writers;
 use crate::broker::{ClusterPeers, Command, Event, Status, inbox};
 use crate::config::Secret;
+use crate::feed::{Rules, Said};
+use crate::grant::Keys;
+use crate::history::Reading;
+use crate::hub::Bucket;
 use crate::hub::{Chance, Moment, Reach, Tag};
 
 /// What a machine is told once.
@@ -48,15 +54,28 @@ pub struct Settings {
     pub login: Option<(String, Secret)>,
     /// Which database.
     pub database: u32,
+    /// What grants are signed with, if no node has said so yet.
+    pub secret: [u8; 32],
+    /// Which rules feeds keep.
+    pub rules: Rules,
 }
 
 /// What the driver is to do about connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Action {
     /// Open both.
     Connect,
     /// Close both at once, unsent bytes included.
     Disconnect,
+    /// Read stored publications over the third one.
+    Read {
+        /// Who asks.
+        shard: usize,
+        /// Under which ticket.
+        ticket: u32,
+        /// What.
+        reading: Box<Reading>,
+    },
 }
 
 /// What waits to be handed to a shard.
@@ -109,6 +128,28 @@ pub struct Machine {
     /// Room for a channel's name, and for an envelope.
     pub(super) scratch: Vec<u8>,
     pub(super) encoded: Vec<u8>,
+    /// Topics that remember and are written to.
+    pub(super) writers: Writers,
+    /// Batches sent so far.
+    pub(super) batches: u64,
+    pub(super) echoes: Bucket,
+    /// The channels that carry topics that remember, and where each ear's topic is.
+    pub(super) listeners: BTreeSet<usize>,
+    pub(super) ears: HashMap<Ear, usize>,
+    pub(super) serial: u32,
+    /// Room for what a feed says.
+    pub(super) said: Vec<Said>,
+    /// Questions that wait, how many of the larger ones are out, and what is to be looked at when.
+    pub(super) questions: VecDeque<Question>,
+    pub(super) reading: usize,
+    pub(super) later: BTreeSet<(Moment, usize)>,
+    /// Topics that a shard was left out of.
+    pub(super) behind: BTreeSet<usize>,
+    /// When the next feeds are to be compared, from which channel on.
+    pub(super) sweep_at: Moment,
+    pub(super) swept: usize,
+    /// What grants are signed with.
+    pub(super) keys: Option<Arc<Keys>>,
     /// The scripts' texts, and their names at Redis.
     pub(super) bodies: [String; Script::ALL.len()],
     pub(super) scripts: [String; Script::ALL.len()],
@@ -151,6 +192,20 @@ impl Machine {
             staged: Vec::new(),
             scratch: Vec::new(),
             encoded: Vec::new(),
+            writers: Writers::default(),
+            batches: 0,
+            echoes: Bucket::default(),
+            listeners: BTreeSet::new(),
+            ears: HashMap::new(),
+            serial: 0,
+            said: Vec::new(),
+            questions: VecDeque::new(),
+            reading: 0,
+            later: BTreeSet::new(),
+            behind: BTreeSet::new(),
+            sweep_at: now,
+            swept: 0,
+            keys: None,
             bodies: Script::ALL.map(|script| script.body().to_owned()),
             scripts: Default::default(),
             refused: None,
@@ -184,6 +239,9 @@ impl Machine {
         if self.reach == Reach::Node {
             self.stage(self.staged.len() - 1, Event::Reached(Reach::Node));
         }
+        if let Some(keys) = self.keys.clone() {
+            self.stage(self.staged.len() - 1, Event::Keys(keys));
+        }
     }
 
     /// Says what waits in the shards' inboxes, in bytes, before anything else is put in.
@@ -205,15 +263,27 @@ impl Machine {
     pub fn submit(&mut self, now: Moment, commands: impl Iterator<Item = (usize, Command)>) {
         for (shard, command) in commands {
             match command {
-                Command::Join(tag, namespace, topic, _) => self.join(shard, tag, namespace, topic),
+                Command::Join(tag, namespace, topic, retention) => {
+                    self.join(now, (shard, tag), namespace, topic, retention);
+                }
                 Command::Leave(tag, namespace, topic) => self.leave(now, shard, tag, &namespace, &topic),
                 Command::Count(tag, namespace, peers) => self.count(now, (shard, tag), &namespace, peers),
                 Command::Publish(ticket, envelope) => self.publish(now, shard, ticket, envelope),
-                Command::Commit(..) | Command::Recover(..) | Command::Read(..) => {}
+                Command::Commit(ticket, commit) => self.commit(now, shard, ticket, commit),
+                Command::Recover(ticket, tag, asked) => self.recover(now, shard, ticket, tag, asked),
+                Command::Read(ticket, reading) => {
+                    self.actions.push_back(Action::Read { shard, ticket, reading });
+                }
             }
         }
+        self.go_on(now);
+    }
+
+    /// What follows from whatever happened.
+    pub(super) fn go_on(&mut self, now: Moment) {
         self.subscribe(now);
         self.pump(now);
+        self.pump_commits(now);
         self.advance_due(now);
     }
 
@@ -222,10 +292,10 @@ impl Machine {
         self.note_stall(now);
         self.advance_pair(now);
         self.deliver_overdue(now);
-        self.subscribe(now);
-        self.pump(now);
+        self.advance_writers(now);
+        self.advance_feeds(now);
         self.advance_lease(now);
-        self.advance_due(now);
+        self.go_on(now);
     }
 
     /// When to call [`Machine::timeout`] next.
@@ -235,7 +305,18 @@ impl Machine {
         let owed = self.owed.first_key_value().map(|(at, _)| *at);
         // Without a link nobody can be told that a channel is wanted no more.
         let channels = self.channels.deadline().filter(|_| self.may_subscribe());
-        let deadlines = [flights, spaces, owed.filter(|_| self.is_up()), channels, self.lease_deadline()];
+        let feeds = self.later.first().map(|(at, _)| *at);
+        let sweep = (self.is_up() && !self.listeners.is_empty()).then_some(self.sweep_at);
+        let deadlines = [
+            feeds,
+            self.writers.deadline(),
+            sweep,
+            flights,
+            spaces,
+            owed.filter(|_| self.is_up()),
+            channels,
+            self.lease_deadline(),
+        ];
         deadlines.into_iter().flatten().fold(self.pair_deadline(), Moment::min)
     }
 
@@ -311,6 +392,11 @@ impl Staged {
     /// Whether there is room for a publication that costs so much.
     pub(super) fn has_room(&self, cost: usize) -> bool {
         self.level + self.bytes + cost <= inbox::INBOX_MAX
+    }
+
+    /// Whether its shard keeps up again.
+    pub(super) fn is_relaxed(&self) -> bool {
+        self.level <= inbox::INBOX_MAX / 2
     }
 
     /// Notes that something of a topic was left out; true if that is news.

@@ -3,6 +3,7 @@
 //! **Invariant:** two different topics never share a name, nor a cluster slot by accident: what is between
 //! the braces holds no byte that ends it, and no separator that a name could contain.
 
+use aws_lc_rs::digest;
 use dunlin_protocol::{Incarnation, Namespace, Topic};
 
 /// The number of the layout: nodes of another one don't meet.
@@ -29,6 +30,32 @@ impl Names {
         out.push(b'|');
         encode(out, topic.as_str());
         out.extend_from_slice(b"}:l");
+    }
+
+    /// A key of a topic that remembers: `h` its head, `s` its history, `k` a map.
+    pub fn topic_key(&self, namespace: &Namespace, topic: &Topic, kind: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.topic_channel(&mut out, namespace, topic);
+        out.pop();
+        out.extend_from_slice(kind.as_bytes());
+        out
+    }
+
+    /// Where a publication got that was published under a key.
+    pub fn idempotency_key(&self, namespace: &Namespace, topic: &Topic, key: &str) -> Vec<u8> {
+        let digest = digest::digest(&digest::SHA256, key.as_bytes());
+        let mut out = self.topic_key(namespace, topic, "i:");
+        out.extend(
+            digest.as_ref()[..16]
+                .iter()
+                .flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        );
+        out
+    }
+
+    /// What grants are signed with.
+    pub fn secret(&self) -> String {
+        format!("{}:{{n}}:secret", self.prefix)
     }
 
     /// Where counts of a namespace and publications to all of it travel; without one, the count of everything.
@@ -71,9 +98,10 @@ impl Names {
     }
 }
 
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
 /// Percent-encodes every byte that is not plain.
 fn encode(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text.bytes() {
         if PLAIN[usize::from(byte)] {
             out.push(byte);

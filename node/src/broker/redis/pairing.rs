@@ -151,6 +151,7 @@ impl Machine {
         let lanes = self.lanes.iter_mut();
         let given_up = lanes.map(|lane| if safe { lane.send_again(now) } else { lane.abandon() }).sum();
         self.tally.local(Local::Unknown, given_up);
+        self.repeat_commits(now, safe);
     }
 
     fn prove(&mut self, now: Moment) {
@@ -183,6 +184,7 @@ impl Machine {
         self.fence_against.clone_from(&self.identity);
         self.tally.news.push(News::Up);
         self.resume_counts(now);
+        self.agree_on_secret(now);
         self.note_reach();
     }
 
@@ -219,6 +221,8 @@ impl Machine {
             self.assume_counts();
         }
         self.lose_flights();
+        self.lose_commits();
+        self.lose_feeds(now);
         self.tell_untold();
         self.set_reach(Reach::Node);
     }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dunlin_protocol::{Envelope, GapReason, Namespace, PublicationId, Recipients, Topic};
 
-use super::channels::{Carries, Joined, Stage};
+use super::channels::{Carries, Ear, Joined, Stage};
 use super::lanes;
 use super::link::Expect;
 use super::machine::Machine;
 use super::resp;
 use super::tally::{Dropped, Gap as Told, Local};
 use crate::broker::{Event, inbox};
-use crate::history::Gap;
+use crate::config::Retention;
+use crate::history::{Gap, Place};
 use crate::hub::{Moment, PublishError, Reach, Tag};
 use crate::publication::Publication;
 
@@ -20,13 +21,24 @@ use crate::publication::Publication;
 const IN_FLIGHT_MAX: usize = 64 * 1024 * 1024;
 
 impl Machine {
-    pub(super) fn join(&mut self, shard: usize, tag: Tag, namespace: Namespace, topic: Topic) {
+    pub(super) fn join(
+        &mut self,
+        now: Moment,
+        ear: Ear,
+        namespace: Namespace,
+        topic: Topic,
+        retention: Option<Arc<Retention>>,
+    ) {
+        let place = retention.is_some().then(|| Place { namespace: namespace.clone(), topic: topic.clone() });
         self.scratch.clear();
         self.settings.names.topic_channel(&mut self.scratch, &namespace, &topic);
         let index = self.channels.open(&self.scratch, || Carries::Topic(namespace, topic));
+        if let (Some(place), Some(retention)) = (place, retention) {
+            self.listen(now, index, ear, place, retention);
+        }
         let away = !self.is_up();
-        if self.channels.join(index, (shard, tag), away) == Joined::Already {
-            self.stage(shard, Event::Joined(tag));
+        if self.channels.join(index, ear, away) == Joined::Already {
+            self.stage(ear.0, Event::Joined(ear.1));
         }
     }
 
@@ -40,6 +52,7 @@ impl Machine {
     ) {
         self.scratch.clear();
         self.settings.names.topic_channel(&mut self.scratch, namespace, topic);
+        self.ears.remove(&(shard, tag));
         if let Some(index) = self.channels.find(&self.scratch) {
             self.channels.leave(now, index, (shard, tag));
         }

@@ -25,6 +25,8 @@ pub enum Dropped {
     Duplicate,
     /// It is nothing this node understands.
     Malformed,
+    /// An entry of a topic's history can't be read.
+    Unreadable,
 }
 
 /// Why peers were told that publications may be missing.
@@ -34,6 +36,12 @@ pub enum Gap {
     Link,
     /// A shard did not keep up.
     Overflow,
+    /// What was delivered never became history.
+    Forked,
+    /// History does not say what was missed.
+    Lost,
+    /// A topic was emptied.
+    Reset,
 }
 
 /// What became of the links.
@@ -53,9 +61,9 @@ pub struct Tally {
     /// Publications by [`Local`].
     pub local: [u64; 3],
     /// By [`Dropped`].
-    pub dropped: [u64; 3],
+    pub dropped: [u64; 4],
     /// Topics by [`Gap`].
-    pub gaps: [u64; 2],
+    pub gaps: [u64; 5],
     /// What became of the links, in order.
     pub news: Vec<News>,
     /// Times that this node lost its lease.
@@ -73,12 +81,12 @@ impl Local {
 
 impl Dropped {
     /// Labels in the order of their index.
-    pub const LABELS: [&'static str; 3] = ["overflow", "duplicate", "malformed"];
+    pub const LABELS: [&'static str; 4] = ["overflow", "duplicate", "malformed", "unreadable"];
 }
 
 impl Gap {
     /// Labels in the order of their index.
-    pub const LABELS: [&'static str; 2] = ["link", "overflow"];
+    pub const LABELS: [&'static str; 5] = ["link", "overflow", "forked", "lost", "reset"];
 }
 
 impl Tally {

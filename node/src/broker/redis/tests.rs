@@ -1,6 +1,7 @@
 //! The broker on a real Redis, and its machine in a world of its own.
 
 mod overflow;
+mod remembering;
 mod reported;
 pub mod server;
 mod simulation;
@@ -19,6 +20,7 @@ use super::{Membership, RedisBroker, RedisMetrics};
 use crate::broker::{Broker, Command, Event, Status, Wake};
 use crate::clock::Clock;
 use crate::config;
+use crate::feed::Rules;
 
 /// A node of its own cluster, on the test process' Redis.
 pub fn node() -> Arc<RedisBroker> {
@@ -39,7 +41,15 @@ fn join(server: &Server, prefix: &str) -> Arc<RedisBroker> {
     let seed = NEXT.fetch_add(1, Ordering::Relaxed);
     let interval = Duration::from_millis(100);
     let incarnation = Incarnation(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let membership = Membership { redis, incarnation, interval, named: Vec::new(), seed };
+    let membership = Membership {
+        redis,
+        incarnation,
+        interval,
+        named: Vec::new(),
+        seed,
+        secret: [1; 32],
+        rules: Rules::ALL,
+    };
     let metrics = Arc::new(RedisMetrics::new(&Registry::new()));
     let broker = RedisBroker::start(&membership, Clock::start(), metrics).expect("the driver starts");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -13,13 +13,13 @@ use super::world::{LEASE, Node, SPACES, TOPICS, World, namespace};
 use crate::hub::{Moment, Reach};
 
 /// How many worlds of each kind; `DUNLIN_SEEDS` asks for more.
-fn seeds(usual: u64) -> std::ops::Range<u64> {
+pub fn seeds(usual: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("DUNLIN_SEEDS").ok().and_then(|text| text.parse().ok());
     0..asked.unwrap_or(usual)
 }
 
 /// Says which seed it was when a test fails.
-struct Seed(&'static str, u64);
+pub struct Seed(pub &'static str, pub u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {

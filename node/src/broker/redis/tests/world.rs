@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, Recipients, Topic};
+use redis_protocol::resp3::decode::complete::decode_range;
+use redis_protocol::resp3::types::RangeFrame;
 
 use super::super::fake::{Connection, Fake, Memory, Snapshot};
 use super::super::link::Which;
@@ -16,6 +18,7 @@ use super::super::machine::{Action, Machine, Settings};
 use super::super::names::Names;
 use super::super::script::Script;
 use crate::broker::{Command, Event};
+use crate::feed::Rules;
 use crate::hub::{Chance, Moment, PublishError, Reach, Tag};
 
 /// Namespaces that peers are counted in.
@@ -26,6 +29,9 @@ pub const TOPICS: [&str; 3] = ["a", "b", "c"];
 pub const LEASE: Duration = Duration::from_secs(6);
 /// When the clock begins; late enough for all that is subtracted from it.
 const BEGIN: Moment = Moment::from_millis(1_700_000_000_000);
+
+/// Tags from here up belong to topics that remember.
+pub const STORED: u64 = 1 << 40;
 
 /// One direction of a wire.
 type Flow = VecDeque<(Moment, Vec<u8>)>;
@@ -74,6 +80,10 @@ pub struct Node {
     pub joined: [Option<(u64, bool)>; TOPICS.len()],
     pub heard: [Heard; TOPICS.len()],
     pub published: Vec<Published>,
+    /// What was said about topics that remember, for whoever keeps them.
+    pub stored: Vec<Event>,
+    /// Of so many messages in a thousand on its bus one is lost, doubled or late.
+    pub mangled: u64,
 }
 
 /// The world.
@@ -85,6 +95,7 @@ pub struct World {
     pub redis_down_until: Moment,
     pub redis_frozen_until: Moment,
     pub bodies: [String; Script::ALL.len()],
+    pub rules: Rules,
     serial: u64,
     /// How long bytes of connections that their owner gave up may still be on their way, in milliseconds.
     pub longest_way_ms: u64,
@@ -102,6 +113,7 @@ impl World {
             redis_down_until: BEGIN,
             redis_frozen_until: BEGIN,
             bodies: Script::ALL.map(|script| script.body().to_owned()),
+            rules: Rules::ALL,
             serial: 0,
             longest_way_ms: 0,
             ghosts: Vec::new(),
@@ -124,6 +136,8 @@ impl World {
             named: Vec::new(),
             login: None,
             database: 0,
+            secret: [7; 32],
+            rules: self.rules,
         };
         let mut machine = Machine::new(settings, self.now, self.chance.draw());
         machine.attach();
@@ -141,6 +155,8 @@ impl World {
             joined: Default::default(),
             heard: Default::default(),
             published: Vec::new(),
+            stored: Vec::new(),
+            mangled: 0,
         });
     }
 
@@ -175,6 +191,7 @@ impl World {
     /// Moves bytes between a node's wires and Redis.
     fn carry(&mut self, index: usize) {
         let (now, working) = (self.now, self.is_redis_working());
+        let mangled = self.nodes[index].mangled;
         let Some(wires) = &mut self.nodes[index].wires else { return };
         for wire in wires {
             while working && wire.to_redis.front().is_some_and(|(at, _)| *at <= now) {
@@ -185,6 +202,9 @@ impl World {
             }
             let mut bytes = Vec::new();
             self.fake.take(wire.connection, &mut bytes);
+            if mangled > 0 {
+                bytes = mangle(&bytes, mangled, &mut self.chance);
+            }
             if !bytes.is_empty() && !wire.swallows {
                 let at = now + Duration::from_micros(self.chance.draw() % 3_000);
                 push_in_order(&mut wire.from_redis, at, bytes);
@@ -225,6 +245,7 @@ impl World {
         while let Some(action) = self.nodes[index].machine.next_action() {
             match action {
                 Action::Disconnect => self.hang_up(index),
+                Action::Read { .. } => {}
                 Action::Connect
                     if self.redis_down_until > self.now || self.nodes[index].cut_until > self.now =>
                 {
@@ -292,7 +313,7 @@ impl World {
         }
     }
 
-    fn submit(&mut self, index: usize, command: Command) {
+    pub fn submit(&mut self, index: usize, command: Command) {
         let now = self.now;
         self.nodes[index].machine.submit(now, std::iter::once((0, command)));
         self.act(index);
@@ -396,6 +417,14 @@ impl Node {
     }
 
     fn hear(&mut self, now: Moment, event: Event) {
+        let is_stored = match &event {
+            Event::Publication(tag, _) | Event::Missed(tag, _) | Event::Joined(tag) => tag.0 >= STORED,
+            Event::Committed(..) | Event::Recovered(..) | Event::Reset(..) => true,
+            _ => false,
+        };
+        if is_stored {
+            return self.stored.push(event);
+        }
         match event {
             Event::Counted(Tag(tag), elsewhere) => {
                 let space = (tag % 10) as usize;
@@ -435,6 +464,29 @@ impl Node {
             _ => {}
         }
     }
+}
+
+/// What comes through a bad bus: of its messages some are lost, some come twice, some change places.
+fn mangle(bytes: &[u8], per_mille: u64, chance: &mut Chance) -> Vec<u8> {
+    let (mut out, mut held, mut rest) = (Vec::new(), Vec::new(), bytes);
+    while let Ok(Some((frame, length))) = decode_range(&Bytes::copy_from_slice(rest)) {
+        let (one, after) = rest.split_at(length);
+        rest = after;
+        let is_message = one.starts_with(b">3\r\n$7\r\nmessage") && matches!(frame, RangeFrame::Push { .. });
+        match chance.draw() % 3_000 {
+            fate if !is_message || fate >= 3 * per_mille => out.extend_from_slice(one),
+            fate if fate < per_mille => {}
+            fate if fate < 2 * per_mille => out.extend_from_slice(&[one, one].concat()),
+            _ => {
+                held.extend_from_slice(one);
+                continue;
+            }
+        }
+        out.append(&mut held);
+    }
+    out.append(&mut held);
+    out.extend_from_slice(rest);
+    out
 }
 
 fn push_in_order(flow: &mut Flow, at: Moment, bytes: Vec<u8>) {
