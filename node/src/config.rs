@@ -44,7 +44,7 @@ pub use secret::Secret;
 pub use session::{Metrics, Session};
 pub use sources::Flags;
 pub use tls::Tls;
-pub use topic::{Mode, Retention, Slow, TopicRule};
+pub use topic::{Mode, OnInvalid, Retention, Slow, TopicRule};
 
 use section::Section;
 use setting::Setting;
@@ -73,7 +73,7 @@ pub struct Config {
     pub limits: Limits,
     /// Where peers connect to; the first whose path matches wins. Never empty.
     pub endpoints: Vec<Endpoint>,
-    /// What topics are like; the first that fits wins.
+    /// What topics are like; the first that fits wins. The last ones are built in where no endpoint is configured.
     pub topics: Vec<TopicRule>,
     /// The topic that carries the number of peers.
     pub session: Session,
@@ -120,6 +120,9 @@ impl Config {
         } else {
             configured.into_iter().filter_map(|one| Endpoint::read(one, &session, &limits)).collect()
         };
+        let rules = section.tables("topic").into_iter();
+        let mut topics: Vec<_> = rules.filter_map(|one| TopicRule::read(one, &limits, read)).collect();
+        topics.extend(zero.then(|| TopicRule::built_in(&limits)).into_iter().flatten());
         let config = Self {
             listen,
             internal: section.value::<SocketAddr>("internal", INTERNAL),
@@ -130,7 +133,7 @@ impl Config {
             demo: read_demo(section.table("demo")) && zero,
             limits,
             endpoints,
-            topics: section.tables("topic").into_iter().filter_map(TopicRule::read).collect(),
+            topics,
             session,
             metrics: Metrics::read(section.table("metrics")),
             tls: section.has("tls").then(|| Tls::read(section.table("tls"), read)).flatten(),

@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod pages;
 pub mod publication;
+pub mod shaping;
 pub mod shard;
 pub mod shards;
 pub mod telemetry;

@@ -4,12 +4,14 @@
 //! and then travel as the bytes they came as; nothing recurses, so no nesting can exhaust a stack.
 
 mod decode;
+mod members;
 mod scan;
 mod write;
 
 use std::borrow::Cow;
 
 pub use decode::{decode, request_id};
+pub use members::{Elements, Member, Members, MembersError, elements, members, repeated};
 pub use scan::check_depth;
 pub(crate) use scan::{Listener, heard_value, value_in};
 pub use write::{frame, message, payload_alone, publication, session, string};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Config;
 use super::machine::Shards;
 use super::setting::Setting;
+use super::topic::TopicRule;
 
 impl Config {
     /// What `dunlin config check` says of a good one.
@@ -18,10 +19,14 @@ impl Config {
             1 => "1 endpoint".to_owned(),
             count => format!("{count} endpoints"),
         };
-        let rules = match self.topics.len() {
+        let (rules, built_in) = self.topic_rules();
+        let mut rules = match rules.len() {
             1 => "1 topic rule".to_owned(),
             count => format!("{count} topic rules"),
         };
+        if !built_in.is_empty() {
+            write!(rules, " and {} built in", built_in.len()).expect("a string takes any text");
+        }
         let mut summary = format!(
             "ok: listen {}{tls}, internal {}{redis}, {endpoints}, {rules}",
             self.listen, self.internal
@@ -76,7 +81,21 @@ impl Config {
         } else {
             self.endpoints.iter().try_for_each(|endpoint| table(out, "[[endpoint]]", endpoint.lines()))?;
         }
-        self.topics.iter().try_for_each(|rule| table(out, "[[topic]]", rule.lines()))
+        let (rules, built_in) = self.topic_rules();
+        rules.iter().try_for_each(|rule| table(out, "[[topic]]", rule.lines()))?;
+        if !built_in.is_empty() {
+            out.write_str("\n# Behind these, while there is no [[endpoint]]:\n")?;
+        }
+        built_in.iter().try_for_each(|rule| {
+            out.write_str("# [[topic]]\n")?;
+            rule.lines().into_iter().try_for_each(|(key, value)| writeln!(out, "# {key} = {value}"))
+        })
+    }
+
+    /// The rules of the file, and those that are built in.
+    fn topic_rules(&self) -> (&[TopicRule], &[TopicRule]) {
+        let built_in = self.topics.iter().rev().take_while(|rule| rule.is_built_in()).count();
+        self.topics.split_at(self.topics.len() - built_in)
     }
 }
 

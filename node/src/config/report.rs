@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use ::config::{Map, Value, ValueKind};
 
@@ -46,6 +47,11 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(file: String) -> Self {
         Self { file, problems: RefCell::new(Vec::new()) }
+    }
+
+    /// A path that was written in the file, which counts from where the file is.
+    pub(super) fn beside_file(&self, path: &Path) -> PathBuf {
+        Path::new(&self.file).with_file_name(path)
     }
 
     /// Reports `PLACE: key: message`.

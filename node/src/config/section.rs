@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use ::config::{Map, Value, ValueKind};
 
@@ -104,6 +105,27 @@ impl<'a> Section<'a> {
         items.iter().enumerate().filter_map(below).collect()
     }
 
+    /// The members of a table that may have any keys, in the order they were written, as `read` makes them of key
+    /// and value.
+    pub(super) fn members<T>(
+        &self,
+        key: &'static str,
+        read: impl Fn(&str, &Value) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let path = self.key(key);
+        let members = self.as_table(&path, self.get(key)?, "a table such as { name = \"value\" }")?;
+        let member = |(name, value): (&String, &Value)| {
+            let told = |problem| self.report.push(&Place::of(value), &format!("{path}.{name}"), problem);
+            read(name, value).map_err(told).ok()
+        };
+        Some(members.iter().filter_map(member).collect())
+    }
+
+    /// A path that was written in the file, which counts from where the file is.
+    pub(super) fn beside_file(&self, path: &Path) -> PathBuf {
+        self.report.beside_file(path)
+    }
+
     /// Whether a key is set at all, by any source.
     pub(super) fn has(&self, key: &'static str) -> bool {
         self.get(key).is_some()
@@ -178,7 +200,7 @@ impl<'a> Section<'a> {
 }
 
 /// A value as a message shows it.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     match &value.kind {
         ValueKind::String(text) => format!("{text:?}"),
         ValueKind::Table(_) => "a table".to_owned(),

@@ -85,9 +85,9 @@ fn drop_outranked(values: &mut Map<String, Value>) {
         let (Some(of_text), Some(of_file)) = (table.get(text), table.get(file)) else { continue };
         let (of_text, of_file) = (Place::of(of_text), Place::of(of_file));
         if of_text.is_above(&of_file) {
-            table.remove(file);
+            table.shift_remove(file);
         } else if of_file.is_above(&of_text) {
-            table.remove(text);
+            table.shift_remove(text);
         }
     }
 }

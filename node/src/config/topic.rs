@@ -1,22 +1,44 @@
 //! `[[topic]]`: what a topic is like. The first rule that fits wins.
 
+mod reaction;
+mod retention;
+mod shape;
+
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dunlin_protocol::{Namespace, Pattern, Topic};
 
+pub use reaction::{OnInvalid, Slow};
+pub use retention::{Mode, Retention};
+
+use super::limits::Limits;
+use super::quantity;
 use super::section::Section;
 use super::setting::{Setting, quoted};
+use super::{Read, topic::retention::ModeOrRelay};
+use crate::shaping::Shape;
 
 /// One `[[topic]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRule {
     topic: Pattern,
     namespace: Pattern,
-    /// How the topic remembers; none for relay, which does not.
+    /// What the topic remembers; `None` for mode `relay`, which has no memory.
     pub retention: Option<Arc<Retention>>,
     /// What happens to a peer that doesn't keep up.
     pub slow: Slow,
+    /// What is done to payloads and asked of them; `None` if they are nobody's business.
+    pub shape: Option<Arc<Shape>>,
+    /// Bytes of one payload as its publisher sent it, at most `limits.message`.
+    pub payload: usize,
+    /// Publications of one peer in a second; 0 is no limit of the topic's own.
+    pub rate: u32,
+    /// What a publisher gets whose payload doesn't fit `shape`.
+    pub on_invalid: OnInvalid,
+    /// The schema's file as it was written.
+    schema: Option<PathBuf>,
+    built_in: bool,
 }
 
 impl TopicRule {
@@ -25,142 +47,109 @@ impl TopicRule {
         self.namespace.matches(namespace.as_str(), &()) && self.topic.matches(topic.as_str(), &())
     }
 
-    pub(super) fn read(section: Section<'_>) -> Option<Self> {
+    /// What a node has that no endpoint was configured for: the topics of the demo.
+    pub(super) fn built_in(limits: &Limits) -> Vec<Self> {
+        let rule = |topic: &str, mode| Self {
+            topic: Pattern::parse(topic).expect("it is a pattern"),
+            namespace: any(),
+            retention: Some(Arc::new(Retention::of(mode, limits))),
+            slow: Slow::of(Some(mode)),
+            shape: None,
+            payload: PAYLOAD.min(limits.message),
+            rate: 0,
+            on_invalid: OnInvalid::Silent,
+            schema: None,
+            built_in: true,
+        };
+        vec![rule("chat", Mode::List), rule("chat:*", Mode::Log)]
+    }
+
+    pub(super) fn read(section: Section<'_>, limits: &Limits, read: Read<'_>) -> Option<Self> {
         let advice = "name the topics it is about, for example match = \"chat:*\"";
         let topic = section.required::<Constant>("match", advice);
-        let any = Pattern::parse("*").expect("a star is a pattern");
-        let namespace = section.value::<Constant>("namespace", any);
-        let mode = section.value::<Memory>("mode", None);
-        let retention = mode.map(|mode| Arc::new(Retention { mode, ..Retention::default() }));
-        let slow = section.value::<Slow>("slow", Slow::Close);
+        let namespace = section.value::<Constant>("namespace", any());
+        let mode = section.value::<ModeOrRelay>("mode", None);
+        let retention = Retention::read(&section, mode, limits);
+        let slow = Slow::read(&section, mode);
+        let (shape, schema) = shape::read(&section, read);
+        let payload = section.value::<Bytes>("payload", PAYLOAD.min(limits.message));
+        check_payload(&section, payload, limits);
+        let rate = section.value::<u32>("rate", 0);
+        let on_invalid = section.value::<OnInvalid>("on_invalid", OnInvalid::Silent);
         section.finish(&NOT_BUILT);
-        topic.map(|topic| Self { topic, namespace, retention, slow })
+        let (retention, shape) = (retention.map(Arc::new), shape.map(Arc::new));
+        let built_in = false;
+        topic.map(|topic| Self {
+            topic,
+            namespace,
+            retention,
+            slow,
+            shape,
+            payload,
+            rate,
+            on_invalid,
+            schema,
+            built_in,
+        })
+    }
+
+    pub(super) fn is_built_in(&self) -> bool {
+        self.built_in
     }
 
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mode = self.retention.as_ref().map(|retention| retention.mode);
+        let mut lines = vec![
             ("match", Constant::print(&self.topic)),
             ("namespace", Constant::print(&self.namespace)),
-            ("mode", Memory::print(&self.retention.as_ref().map(|retention| retention.mode))),
+            ("mode", ModeOrRelay::print(&mode)),
+        ];
+        lines.extend(self.retention.iter().flat_map(|retention| retention.lines()));
+        lines.extend(shape::lines(self.shape.as_deref(), self.schema.as_ref()));
+        lines.extend([
+            ("payload", Bytes::print(&self.payload)),
+            ("rate", u32::print(&self.rate)),
+            ("on_invalid", OnInvalid::print(&self.on_invalid)),
             ("slow", Slow::print(&self.slow)),
-        ]
+        ]);
+        lines
     }
 }
 
-/// The contract's keys that need memory or a view into payloads.
-const NOT_BUILT: [&str; 12] = [
-    "limit",
-    "max_bytes",
-    "ttl",
-    "replay",
-    "presence",
-    "grace",
-    "set",
-    "schema",
-    "strip_unknown",
-    "payload",
-    "rate",
-    "on_invalid",
-];
+/// The contract's keys that need to know who is there.
+const NOT_BUILT: [&str; 2] = ["presence", "grace"];
 
-/// How a topic remembers (behaviour T7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Its last payload.
-    Value,
-    /// Its last publications, each on its own.
-    Log,
-    /// Its last publications, together.
-    List,
-    /// An object, of which publications change members.
-    Map,
+/// As much as a message may have by default.
+const PAYLOAD: usize = 64 << 10;
+
+fn any() -> Pattern {
+    Pattern::parse("*").expect("a star is a pattern")
 }
 
-/// What a topic keeps, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Retention {
-    /// In which form.
-    pub mode: Mode,
-    /// Entries or members at most.
-    pub limit: u32,
-    /// Bytes at most of what a list or map holds.
-    pub max_bytes: usize,
-    /// How long after the last publication.
-    pub ttl: Duration,
-    /// Publications of a log that a newcomer gets who does not ask for another number.
-    pub replay: u32,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            mode: Mode::Log,
-            limit: 200,
-            max_bytes: 256 * 1024,
-            ttl: Duration::from_hours(7 * 24),
-            replay: 0,
-        }
+fn check_payload(section: &Section<'_>, payload: usize, limits: &Limits) {
+    let shown = Bytes::print(&payload);
+    if payload == 0 {
+        section.refuse("payload", format_args!("{shown} would refuse everything; use at least \"1B\""));
+    }
+    if payload > limits.message {
+        let most = Bytes::print(&limits.message);
+        section.refuse("payload", format_args!("{shown} is above `limits.message`; use at most {most}"));
     }
 }
 
-struct Memory;
+/// Bytes, where 0 has no other meaning.
+struct Bytes;
 
-impl Setting for Memory {
-    type Value = Option<Mode>;
+impl Setting for Bytes {
+    type Value = usize;
 
-    fn parse(text: &str) -> Result<Option<Mode>, String> {
-        match text {
-            "relay" => Ok(None),
-            "value" => Ok(Some(Mode::Value)),
-            "log" => Ok(Some(Mode::Log)),
-            "list" => Ok(Some(Mode::List)),
-            "map" => Ok(Some(Mode::Map)),
-            _ => Err(format!("{text:?} is not allowed; use `relay`")),
-        }
+    fn parse(text: &str) -> Result<usize, String> {
+        quantity::parse_size(text).map(|bytes| bytes as usize)
     }
 
-    fn print(value: &Option<Mode>) -> String {
-        quoted(match value {
-            None => "relay",
-            Some(Mode::Value) => "value",
-            Some(Mode::Log) => "log",
-            Some(Mode::List) => "list",
-            Some(Mode::Map) => "map",
-        })
+    fn print(value: &usize) -> String {
+        quoted(quantity::print_size(*value as u64))
     }
-}
-
-/// What happens to a publication for a peer whose outbox is full (behaviour H6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slow {
-    /// The peer is closed with 1013 and may come back.
-    Close,
-    /// The peer misses it.
-    Drop,
-}
-
-impl Setting for Slow {
-    type Value = Self;
-
-    fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "close" => Ok(Self::Close),
-            "drop" => Ok(Self::Drop),
-            "coalesce" | "gap" => Err(not_built(text, "`close` or `drop`")),
-            _ => Err(format!("{text:?} is not allowed; use `close` or `drop`")),
-        }
-    }
-
-    fn print(value: &Self) -> String {
-        quoted(match value {
-            Self::Close => "close",
-            Self::Drop => "drop",
-        })
-    }
-}
-
-fn not_built(word: &str, instead: &str) -> String {
-    format!("`{word}` is not built yet in this version; use {instead}")
 }
 
 /// A pattern without variables: a rule is about topics, whoever asks.

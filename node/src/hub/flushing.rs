@@ -142,7 +142,7 @@ impl Hub {
         self.tally.limited(Limit::Outbox);
         match slow {
             Slow::Drop => self.tally.slow(Action::Drop),
-            Slow::Close => self.overflowed.push(index as u32),
+            Slow::Close | Slow::Coalesce | Slow::Gap => self.overflowed.push(index as u32),
         }
     }
 

@@ -152,23 +152,6 @@ fn tls_files_that_cant_be_used_are_refused() {
 }
 
 #[test]
-fn a_bad_topic_rule_names_its_key_and_what_is_allowed() {
-    assert_refused(&[("slow = 'close'", "topic[0].match: is missing", "match = \"chat:*\"")], "[[topic]]\n");
-    assert_refused(
-        &[
-            ("mode = 'list'", "topic[0].mode: `list` is not built yet in this version", "use `relay`"),
-            ("mode = 'heap'", "topic[0].mode: \"heap\" is not allowed", "use `relay`"),
-            ("slow = 'coalesce'", "topic[0].slow: `coalesce` is not built yet", "`close` or `drop`"),
-            ("slow = 'later'", "topic[0].slow: \"later\" is not allowed", "`close` or `drop`"),
-            ("namespace = '{user.id}'", "topic[0].namespace: \"{user.id}\" has a variable", "chat:*"),
-            ("presence = true", "`topic[0].presence` is not built yet", "in this version"),
-            ("modes = 'relay'", "unknown key `topic[0].modes`", "did you mean `mode`?"),
-        ],
-        "[[topic]]\nmatch = 'a'\n",
-    );
-}
-
-#[test]
 fn keys_of_the_contract_that_are_not_built_say_so() {
     for section in ["api", "auth", "presence", "users", "resume", "trust", "bridge.crossws"] {
         let error = from_file(&format!("[{section}]\nx = 1")).unwrap_err().to_string();

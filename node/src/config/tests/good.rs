@@ -63,7 +63,32 @@ namespace = "/rooms/*"
 mode = "relay"
 slow = "drop"
 [[topic]]
+match = "ticker"
+mode = "value"
+ttl = "1h"
+slow = "close"
+rate = 5
+[[topic]]
+match = "log:*"
+mode = "log"
+limit = 7
+max_bytes = "1KiB"
+replay = 7
+payload = "512B"
+slow = "gap"
+[[topic]]
+match = "chat"
+mode = "list"
+set = { user = "$peer.id", "at \"now\"" = "$now", id = "$user.id", info = "$user.info", sum = "$$5", n = -1, f = 1.0, yes = true, "" = "x\u007f" }
+schema = "chat.schema.json"
+strip_unknown = true
+on_invalid = "error"
+[[topic]]
+match = "state"
+mode = "map"
+[[topic]]
 match = "*"
+on_invalid = "close"
 "#;
 
 #[test]
@@ -150,13 +175,15 @@ fn a_topic_rule_is_about_topics_of_namespaces() {
     };
     assert_eq!(slow("/rooms/7", "ticker:eur"), Some(Slow::Drop));
     assert_eq!(slow("/_ws", "ticker:eur"), Some(Slow::Close));
-    assert_eq!(slow("/rooms/7", "chat"), Some(Slow::Close));
+    assert_eq!(slow("/rooms/7", "chat"), Some(Slow::Coalesce));
+    assert_eq!(slow("/rooms/7", "other"), Some(Slow::Close));
 }
 
 #[test]
 fn what_is_printed_loads_to_the_same_configuration() {
     let raw = "[[endpoint]]\npath = '/r'\ndialect = 'raw'\nraw_topic = 'c'";
-    for text in ["", "[demo]\nenabled = false", "session.topic = ''", raw, FULL] {
+    let rule = "[[topic]]\nmatch = 'a'";
+    for text in ["", "[demo]\nenabled = false", "session.topic = ''", raw, rule, FULL] {
         let config = from_file(text).unwrap();
         let printed = config.to_toml();
         assert_eq!(from_file(&printed).as_ref(), Ok(&config), "{printed}");
@@ -182,13 +209,14 @@ fn a_check_sums_up_in_one_line_and_warns_of_what_has_no_effect() {
     assert_eq!(
         summary,
         "ok: listen 0.0.0.0:9000 with TLS, internal 127.0.0.1:0, redis rediss://me@redis.example:7000/3, \
-         2 endpoints, 2 topic rules\n\
+         2 endpoints, 6 topic rules\n\
          warning: limits.per_user has no effect yet in this version\n\
          warning: limits.inbound_total has no effect yet in this version"
     );
     let summary = from_file("").unwrap().summary();
     assert_eq!(
         summary,
-        "ok: listen 127.0.0.1:8080, internal 127.0.0.1:8081, no endpoint configured, 0 topic rules"
+        "ok: listen 127.0.0.1:8080, internal 127.0.0.1:8081, no endpoint configured, \
+         0 topic rules and 2 built in"
     );
 }

@@ -78,7 +78,8 @@ fn topic(index: usize) -> Topic {
 }
 
 fn retention(index: usize) -> Arc<Retention> {
-    Arc::new(Retention { mode: MODES[index], limit: LIMIT, ..Retention::default() })
+    let (max_bytes, ttl) = (256 * 1024, Duration::from_hours(168));
+    Arc::new(Retention { mode: MODES[index], limit: LIMIT, max_bytes, ttl, replay: 0 })
 }
 
 fn key(topic: usize, kind: &str) -> String {
