@@ -54,6 +54,7 @@ use crate::hub::{PublishError, Reach, Tag};
 use crate::publication::Publication;
 
 pub use self::memory::MemoryBroker;
+pub(crate) use self::redis::{LAYOUT, encode_name};
 pub use self::redis::{Membership, RedisBroker, RedisMetrics, Unreachable};
 
 /// What a shard wants of the broker. Commands of one shard are obeyed in their order.

@@ -24,6 +24,8 @@ pub enum Command {
     Subscribe(Subscribe),
     /// Say something about the configuration.
     Config(ConfigCommand),
+    /// Look at what a cluster keeps in Redis.
+    Keys(Keys),
 }
 
 impl Command {
@@ -37,6 +39,7 @@ impl Command {
             Some(Verb::Publish(publish)) => publish.checked().map(Self::Publish),
             Some(Verb::Subscribe(subscribe)) => Ok(Self::Subscribe(subscribe)),
             Some(Verb::Config(command)) => Ok(Self::Config(command)),
+            Some(Verb::Keys(keys)) => Ok(Self::Keys(keys)),
         }
     }
 }
@@ -78,13 +81,14 @@ Examples:
   dunlin subscribe ws://127.0.0.1:8080/room chat
   dunlin publish ws://127.0.0.1:8080/room chat '{\"hello\":\"world\"}'
   dunlin config print                          every setting with its effective value
+  dunlin keys --redis redis://127.0.0.1:6379   what the cluster keeps there
 
 Every setting can also come from the environment: DUNLIN__LIMITS__MESSAGE=128KiB.
 Flags go over environment over file. Other users of the machine can read arguments:
 an address with a password belongs in DUNLIN__REDIS__URL or in a file.
 
-Exit codes: 0 drained, 64 bad usage or configuration, 69 Redis unreachable at start,
-70 a bug, 71 address in use.";
+Exit codes: 0 drained, 1 keys found something, 64 bad usage or configuration,
+69 Redis unreachable, 70 a bug, 71 address in use.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -97,6 +101,8 @@ enum Verb {
     /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Show what a cluster keeps in Redis, and what of it looks wrong
+    Keys(Keys),
 }
 
 #[derive(Debug, Args)]
@@ -127,7 +133,7 @@ struct Serve {
 impl Serve {
     fn flags(self) -> Flags {
         let Self { listen, internal, redis, config, log, log_level, insecure } = self;
-        Flags { config, listen, internal, redis, log, log_level, insecure }
+        Flags { config, listen, internal, redis, prefix: None, log, log_level, insecure }
     }
 }
 
@@ -182,6 +188,29 @@ pub struct Subscribe {
     /// The page to claim to be
     #[arg(long)]
     pub origin: Option<String>,
+}
+
+/// Look at what a cluster keeps in Redis.
+///
+/// It only reads, page by page, so it may be run on a Redis in use. Exits 0 if nothing looks wrong, 1 if
+/// something does, 69 if Redis can't be reached within 5 s or refuses to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Keys {
+    /// The Redis, for example `redis://127.0.0.1:6379/0` [default: `[redis] url`]
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<Secret>,
+    /// The configuration [default: ./dunlin.toml, if it is there]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// What the cluster's keys begin with [default: `[redis] prefix`, or dunlin]
+    #[arg(long, value_name = "NAME")]
+    pub prefix: Option<String>,
+    /// Also read histories, maps and counts, and check that each agrees with itself
+    #[arg(long)]
+    pub check: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to say about the configuration.
@@ -248,6 +277,7 @@ mod tests {
             listen: Some("[::1]:1".to_owned()),
             internal: Some("127.0.0.1:0".to_owned()),
             redis: Some("redis://:hush@a".into()),
+            prefix: None,
             log: Some("json".to_owned()),
             log_level: Some("debug".to_owned()),
             insecure: true,
@@ -288,6 +318,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_takes_what_names_a_cluster() {
+        let line = "keys --redis redis://:hush@a --config a.toml --prefix b --check --json";
+        let keys = Keys {
+            redis: Some("redis://:hush@a".into()),
+            config: Some("a.toml".into()),
+            prefix: Some("b".to_owned()),
+            check: true,
+            json: true,
+        };
+        assert_eq!(parse(line), Ok(Command::Keys(keys)));
+        assert!(matches!(parse("keys"), Ok(Command::Keys(keys)) if keys.redis.is_none() && !keys.check));
+    }
+
+    #[test]
     fn bad_usage_says_what_is_wrong_and_what_would_be_right() {
         let table = [
             ("--lisen 127.0.0.1:1", "'--listen'"),
@@ -301,6 +345,8 @@ mod tests {
             ("config", "Usage: dunlin config"),
             ("config chek", "'check'"),
             ("--listen 127.0.0.1:1 publish ws://a/ chat", "cannot be used with"),
+            ("keys --redis", "--redis <URL>"),
+            ("keys chat", "unexpected argument 'chat'"),
         ];
         for (line, expected) in table {
             let text = usage(line);
@@ -312,9 +358,16 @@ mod tests {
 
     #[test]
     fn help_and_version_are_answers_not_errors() {
-        for line in
-            ["--help", "-h", "publish --help", "config --help", "config check --help", "help", "--version"]
-        {
+        for line in [
+            "--help",
+            "-h",
+            "publish --help",
+            "config --help",
+            "config check --help",
+            "keys --help",
+            "help",
+            "--version",
+        ] {
             assert!(matches!(parse(line), Err(Stop::Shown(_))), "{line}: {:?}", parse(line));
         }
         let Err(Stop::Shown(help)) = parse("--help") else { panic!("no help") };

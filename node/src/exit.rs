@@ -1,5 +1,7 @@
 //! Exit codes (interfaces.md, Command line), as in sysexits.h.
 
+/// `dunlin keys` found something wrong.
+pub const FINDINGS: i32 = 1;
 /// Bad usage or configuration.
 pub const USAGE: i32 = 64;
 /// A server we talk to can't be reached.

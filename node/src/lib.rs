@@ -17,6 +17,7 @@ pub mod grant;
 pub mod health;
 pub mod history;
 pub mod hub;
+pub mod keys;
 pub mod lifecycle;
 pub mod metrics;
 pub mod pages;

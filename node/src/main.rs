@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use dunlin::broker::Unreachable;
-use dunlin::cli::{Command, Stop};
+use dunlin::cli::{Command, Keys, Stop};
 use dunlin::config::{Config, Flags};
+use dunlin::keys::{KeysError, ReadingError};
 use dunlin::lifecycle::{BindError, Node, StartError};
 use dunlin::{client, exit, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Ok(Command::Publish(publish)) => report(client::publish(publish)),
         Ok(Command::Subscribe(subscribe)) => report(client::subscribe(subscribe)),
         Ok(Command::Config(command)) => say(command.answer()),
+        Ok(Command::Keys(options)) => keys(&options),
         Err(Stop::Shown(text)) => say(Ok::<_, std::convert::Infallible>(text)),
         Err(Stop::Usage(text)) => {
             eprint!("{text}");
@@ -102,6 +104,26 @@ fn exit_code(error: &anyhow::Error) -> i32 {
         Some(StartError::Unreachable(Unreachable::Redis { .. })) => exit::UNAVAILABLE,
         None => exit::BUG,
     }
+}
+
+fn keys(options: &Keys) -> i32 {
+    let report = match dunlin::keys::run(options) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("dunlin: {error}");
+            return match error {
+                KeysError::Config(_)
+                | KeysError::NoRedis
+                | KeysError::Reading(ReadingError::Unreachable(Unreachable::Tls(_))) => exit::USAGE,
+                KeysError::Reading(_) => exit::UNAVAILABLE,
+                KeysError::System(_) => exit::SYSTEM,
+            };
+        }
+    };
+    let text = if options.json { report.to_json().to_string() } else { report.to_string() };
+    // Whoever closed stdout does not want to know.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    if report.is_clean() { 0 } else { exit::FINDINGS }
 }
 
 fn report(result: anyhow::Result<()>) -> i32 {

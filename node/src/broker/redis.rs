@@ -44,6 +44,7 @@ use dunlin_protocol::{Incarnation, Namespace};
 use tokio::sync::{Notify, watch};
 
 pub use self::metrics::RedisMetrics;
+pub(crate) use self::names::{LAYOUT, encode as encode_name};
 
 use self::driver::Driver;
 use self::machine::Settings;

@@ -23,6 +23,8 @@ pub struct Flags {
     pub internal: Option<String>,
     /// `--redis`; a secret because it may hold a password.
     pub redis: Option<Secret>,
+    /// `--prefix`, of the commands that look at a cluster.
+    pub prefix: Option<String>,
     /// `--log`.
     pub log: Option<String>,
     /// `--log-level`.
@@ -37,6 +39,7 @@ impl Flags {
             ("--listen", "listen", self.listen.as_deref()),
             ("--internal", "internal", self.internal.as_deref()),
             ("--redis", "redis.url", self.redis.as_ref().map(Secret::reveal)),
+            ("--prefix", "redis.prefix", self.prefix.as_deref()),
             ("--log", "log.format", self.log.as_deref()),
             ("--log-level", "log.level", self.log_level.as_deref()),
         ];

@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 use dunlin_protocol::{Incarnation, Namespace, Topic};
 
 /// The number of the layout: nodes of another one don't meet.
-const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 1;
 
 /// Makes the names under one prefix.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ impl Names {
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Percent-encodes every byte that is not plain.
-fn encode(out: &mut Vec<u8>, text: &str) {
+pub fn encode(out: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         if PLAIN[usize::from(byte)] {
             out.push(byte);
