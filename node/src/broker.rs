@@ -53,7 +53,7 @@ use crate::history::{Asked, Commit, CommitError, Gap, Page, Reading, Recovery};
 use crate::hub::{PublishError, Reach, Tag};
 use crate::publication::Publication;
 
-pub use self::memory::MemoryBroker;
+pub use self::memory::{MemoryBroker, TOPICS_MAX};
 pub(crate) use self::redis::{LAYOUT, encode_name};
 pub use self::redis::{Membership, RedisBroker, RedisMetrics, Unreachable};
 

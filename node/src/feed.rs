@@ -34,6 +34,8 @@ pub struct Feed {
     /// The last entries up to the tip.
     ring: Span,
     state: State,
+    /// How large the state was when it was delivered last, in bytes.
+    whole_bytes: usize,
     newcomers: Vec<Newcomer>,
     /// What is asked for; questions are numbered.
     asked: Option<Ask>,
@@ -164,6 +166,7 @@ impl Feed {
             stage: Stage::Deaf,
             tip: None,
             ring: Span::default(),
+            whole_bytes: 0,
             newcomers: Vec::new(),
             asked: None,
             questions: 0,
@@ -203,6 +206,11 @@ impl Feed {
     /// The position of an offset, if it was delivered of late.
     pub fn position_at(&self, offset: u64) -> Option<Position> {
         self.ring.at(offset).map(|entry| entry.position)
+    }
+
+    /// What a shard is sent for one more publication beside it, in bytes.
+    pub fn whole_bytes(&self) -> usize {
+        self.whole_bytes
     }
 
     /// Whether newcomers get a state.
@@ -324,21 +332,28 @@ impl Feed {
             self.ring.push(entry);
         }
         if is_whole && let Some(state) = self.state.publication(&self.place, last) {
+            self.whole_bytes = state.envelope.payload.bytes.len();
             said.push(Said::Deliver(state));
         }
         // Behind the whole that has them all.
         if is_whole {
             said.extend(passed.into_iter().map(|(id, position)| Said::Passed(id, position)));
         }
-        self.ring.trim(RING_ENTRIES, RING_BYTES);
+        self.trim_ring();
+    }
+
+    /// No more is kept than history itself keeps.
+    fn trim_ring(&mut self) {
+        let limit = if self.retention.mode == Mode::Value { 1 } else { self.retention.limit as usize };
+        self.ring.trim((limit + limit / 4 + 4).min(RING_ENTRIES), RING_BYTES);
     }
 
     fn deliver_one(&self, entry: &Entry, said: &mut Vec<Said>) {
-        let gap = |reason| Said::Gap(Gap { from: self.tip, to: Some(entry.position), reason });
+        let gap = |from, reason| Said::Gap(Gap { from, to: Some(entry.position), reason });
         match (&entry.publication, entry.id, entry.act) {
-            (_, None, _) => said.extend([Said::Unreadable, gap(GapReason::Lost)]),
+            (_, None, _) => said.extend([Said::Unreadable, gap(self.tip, GapReason::Lost)]),
             (None, Some(_), Act::Add) => {}
-            (None, Some(_), Act::Clear | Act::Forget { .. }) => said.push(gap(GapReason::Reset)),
+            (None, Some(_), Act::Clear | Act::Forget { .. }) => said.push(gap(None, GapReason::Reset)),
             (Some(publication), Some(_), _) => said.push(Said::Deliver(publication.clone())),
         }
         said.extend(entry.id.map(|id| Said::Passed(id, entry.position)));

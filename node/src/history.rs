@@ -8,6 +8,8 @@
 mod exchange;
 mod span;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ pub use self::state::{Members, State, as_json, changes};
 use crate::publication::Publication;
 
 /// One topic: who its publications belong to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Its namespace.
     pub namespace: Namespace,
@@ -37,6 +39,8 @@ pub struct Entry {
     pub position: Position,
     /// Which publication it was; none if it can't be read.
     pub id: Option<PublicationId>,
+    /// When it was accepted, in microseconds since 1970.
+    pub at_us: u64,
     /// What it does to those before it.
     pub act: Act,
     /// What it brings, if anything.
@@ -106,16 +110,19 @@ impl Entry {
     pub fn new(place: &Place, offset: u64, epoch: dunlin_protocol::Epoch, item: Item) -> Self {
         let position = Position { epoch, offset, mark: item.mark };
         let Item { id, at_ms, origin, echo, act, payload, .. } = item;
+        let at_us = at_ms.saturating_mul(1000);
         let publication = payload.map(|payload| {
-            let envelope = place.envelope(payload, at_ms.saturating_mul(1000));
+            // A copy: what is kept would keep all that was read together with it.
+            let payload = Payload { bytes: Bytes::copy_from_slice(&payload.bytes), ..payload };
+            let envelope = place.envelope(payload, at_us);
             Arc::new(Publication::stored(Envelope { origin, echo, ..envelope }, position))
         });
-        Self { position, id: Some(id), act, publication }
+        Self { position, id: Some(id), at_us, act, publication }
     }
 
     /// An item that can't be read: it has its place, and nobody can be given it.
     pub fn unreadable(position: Position) -> Self {
-        Self { position, id: None, act: Act::Add, publication: None }
+        Self { position, id: None, at_us: 0, act: Act::Add, publication: None }
     }
 
     /// What it costs to keep, in bytes.

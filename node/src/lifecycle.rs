@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::shard::{self, Common, Request};
 use crate::shards::Shards;
 use crate::transport::tls::{self, TlsError};
-use crate::{api, pages};
+use crate::{api, broker, pages};
 
 /// How long Redis may be out of reach when a node starts.
 const REDIS_PATIENCE: Duration = Duration::from_secs(30);
@@ -130,7 +130,9 @@ async fn join(
     clock: Clock,
     metrics: &Metrics,
 ) -> Result<Arc<dyn Broker>, StartError> {
-    let Some(redis) = &config.redis else { return Ok(Arc::new(MemoryBroker::default())) };
+    let Some(redis) = &config.redis else {
+        return Ok(Arc::new(MemoryBroker::new(random()?, clock, broker::TOPICS_MAX)));
+    };
     let membership = Membership {
         redis: redis.clone(),
         incarnation,

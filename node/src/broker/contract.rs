@@ -3,7 +3,11 @@
 //! A broker is made by a factory, because each promise wants a fresh one. Nothing sleeps: whoever expects
 //! something waits to be woken, and gives up after [`PATIENCE`].
 
+mod commits;
+mod keeping;
 mod promises;
+mod recoveries;
+mod remembering;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -28,7 +32,7 @@ macro_rules! contract {
 
             $(#[test]
             fn $promise() {
-                promises::$promise(&$make);
+                all::$promise(&$make);
             })*
         })*
     };
@@ -47,6 +51,36 @@ contract! {
         b8_what_exceeds_the_bound_is_refused_and_reaches_nobody,
         b9_a_shard_is_woken_when_something_waits,
         b10_topics_that_are_joined_are_counted_once_each,
+        b8_a_commit_whose_state_does_not_fit_is_refused_and_changes_nothing,
+        b11_each_commit_is_answered_once_with_a_position_behind_the_last,
+        b11_what_is_refused_changes_nothing,
+        b12_every_shard_hears_every_commit_once_in_one_order_and_its_own_before_the_answer,
+        b12_a_list_is_heard_whole_and_never_older_after_newer,
+        b12_who_published_hears_the_state_and_may_be_spared_the_entry,
+        b13_a_recovery_is_answered_in_its_place,
+        b13_a_position_of_the_history_is_continued,
+        b13_a_position_that_is_not_in_the_history_is_never_claimed_to_be,
+        b13_a_topic_that_nobody_wrote_has_a_position,
+        b13_a_newcomer_to_a_log_gets_as_many_as_it_asks_for,
+        b13_more_than_may_be_sent_at_once_is_not_claimed_to_be_all,
+        b13_a_state_is_sent_unless_it_is_there_already,
+        b14_forty_concurrent_appends_leave_forty,
+        b14_members_are_merged_one_by_one,
+        b15_a_log_keeps_its_limit,
+        b15_a_value_is_the_last_payload,
+        b15_a_list_keeps_its_last_items_within_its_bytes,
+        b15_a_map_refuses_what_exceeds_its_bounds,
+        b16_a_repeated_key_happens_once,
+        b16_a_key_that_two_shards_bring_at_once_happens_once,
+        b17_a_topic_is_neither_written_nor_read_in_another_mode,
+        b18_publications_are_read_in_pages_exclusive_of_both_bounds,
+        b18_a_page_says_whether_it_follows,
+        b18_what_has_a_state_is_read_too,
+        b19_a_clearing_of_a_state_takes_its_place,
+        b19_a_clearing_and_a_forgetting_of_a_log_are_told_in_their_place,
+        b19_a_replacement_takes_the_place_of_all_members,
+        b19_a_list_forgets_what_is_older,
+        b19_only_a_position_of_the_history_can_be_forgotten_before,
     ];
     // One node of a cluster, on a real Redis.
     redis: || node() as Arc<dyn Broker> => [
@@ -61,6 +95,36 @@ contract! {
         b8_what_exceeds_the_bound_is_refused_and_reaches_nobody,
         b9_a_shard_is_woken_when_something_waits,
         b10_topics_that_are_joined_are_counted_once_each,
+        b8_a_commit_whose_state_does_not_fit_is_refused_and_changes_nothing,
+        b11_each_commit_is_answered_once_with_a_position_behind_the_last,
+        b11_what_is_refused_changes_nothing,
+        b12_every_shard_hears_every_commit_once_in_one_order_and_its_own_before_the_answer,
+        b12_a_list_is_heard_whole_and_never_older_after_newer,
+        b12_who_published_hears_the_state_and_may_be_spared_the_entry,
+        b13_a_recovery_is_answered_in_its_place,
+        b13_a_position_of_the_history_is_continued,
+        b13_a_position_that_is_not_in_the_history_is_never_claimed_to_be,
+        b13_a_topic_that_nobody_wrote_has_a_position,
+        b13_a_newcomer_to_a_log_gets_as_many_as_it_asks_for,
+        b13_more_than_may_be_sent_at_once_is_not_claimed_to_be_all,
+        b13_a_state_is_sent_unless_it_is_there_already,
+        b14_forty_concurrent_appends_leave_forty,
+        b14_members_are_merged_one_by_one,
+        b15_a_log_keeps_its_limit,
+        b15_a_value_is_the_last_payload,
+        b15_a_list_keeps_its_last_items_within_its_bytes,
+        b15_a_map_refuses_what_exceeds_its_bounds,
+        b16_a_repeated_key_happens_once,
+        b16_a_key_that_two_shards_bring_at_once_happens_once,
+        b17_a_topic_is_neither_written_nor_read_in_another_mode,
+        b18_publications_are_read_in_pages_exclusive_of_both_bounds,
+        b18_a_page_says_whether_it_follows,
+        b18_what_has_a_state_is_read_too,
+        b19_a_clearing_of_a_state_takes_its_place,
+        b19_a_clearing_and_a_forgetting_of_a_log_are_told_in_their_place,
+        b19_a_replacement_takes_the_place_of_all_members,
+        b19_a_list_forgets_what_is_older,
+        b19_only_a_position_of_the_history_can_be_forgotten_before,
     ];
     // Two nodes, whose shards are one broker's here; what a node refuses or counts is its own.
     cluster: || Arc::new(Cluster::default()) as Arc<dyn Broker> => [
@@ -73,7 +137,44 @@ contract! {
         b6_the_first_count_is_answered_and_later_changes_are_told,
         b7_names_that_differ_in_one_byte_never_meet,
         b9_a_shard_is_woken_when_something_waits,
+        b11_each_commit_is_answered_once_with_a_position_behind_the_last,
+        b11_what_is_refused_changes_nothing,
+        b12_every_shard_hears_every_commit_once_in_one_order_and_its_own_before_the_answer,
+        b12_a_list_is_heard_whole_and_never_older_after_newer,
+        b12_who_published_hears_the_state_and_may_be_spared_the_entry,
+        b13_a_recovery_is_answered_in_its_place,
+        b13_a_position_of_the_history_is_continued,
+        b13_a_position_that_is_not_in_the_history_is_never_claimed_to_be,
+        b13_a_topic_that_nobody_wrote_has_a_position,
+        b13_a_newcomer_to_a_log_gets_as_many_as_it_asks_for,
+        b13_more_than_may_be_sent_at_once_is_not_claimed_to_be_all,
+        b13_a_state_is_sent_unless_it_is_there_already,
+        b14_forty_concurrent_appends_leave_forty,
+        b14_members_are_merged_one_by_one,
+        b15_a_log_keeps_its_limit,
+        b15_a_value_is_the_last_payload,
+        b15_a_list_keeps_its_last_items_within_its_bytes,
+        b15_a_map_refuses_what_exceeds_its_bounds,
+        b16_a_repeated_key_happens_once,
+        b16_a_key_that_two_shards_bring_at_once_happens_once,
+        b17_a_topic_is_neither_written_nor_read_in_another_mode,
+        b18_publications_are_read_in_pages_exclusive_of_both_bounds,
+        b18_a_page_says_whether_it_follows,
+        b18_what_has_a_state_is_read_too,
+        b19_a_clearing_of_a_state_takes_its_place,
+        b19_a_clearing_and_a_forgetting_of_a_log_are_told_in_their_place,
+        b19_a_replacement_takes_the_place_of_all_members,
+        b19_a_list_forgets_what_is_older,
+        b19_only_a_position_of_the_history_can_be_forgotten_before,
     ];
+}
+
+/// Every promise, whichever file tells it.
+mod all {
+    pub use super::commits::*;
+    pub use super::keeping::*;
+    pub use super::promises::*;
+    pub use super::recoveries::*;
 }
 
 /// Makes a broker without shards.

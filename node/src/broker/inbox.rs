@@ -1,6 +1,7 @@
 //! What waits for one shard.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::{Event, Wake};
 use crate::hub::UNAWAITED;
@@ -80,21 +81,29 @@ fn is_urgent(event: &Event) -> bool {
     !matches!(event, Event::Settled(ticket, Ok(_)) if ticket & UNAWAITED != 0)
 }
 
-/// What an event costs an inbox, in bytes: publications do, the rest is bounded by what is subscribed to.
+/// What an event costs an inbox, in bytes: publications do, the rest is bounded by what is subscribed to. What was
+/// asked for is shared with what is stored, so only the list of it counts.
 pub fn event_cost(event: &Event) -> usize {
     match event {
         Event::Publication(_, publication) | Event::Broadcast(_, publication) => {
             let publication: &Publication = publication;
             cost(publication.envelope.payload.bytes.len())
         }
+        Event::Recovered(_, answer) => {
+            cost(answer.as_ref().as_ref().map_or(0, |it| listed(&it.publications)))
+        }
+        Event::Read(_, answer) => cost(answer.as_ref().as_ref().map_or(0, |it| listed(&it.publications))),
         _ => 0,
     }
 }
 
+/// What a list of publications takes beside them, in bytes.
+const fn listed(publications: &[Arc<Publication>]) -> usize {
+    std::mem::size_of_val(publications)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::hub::{PublishError, Reach, Tag};
 

@@ -1,4 +1,9 @@
-//! The broker of a single node: shards hand each other publications in memory.
+//! The broker of a single node: shards hand each other publications in memory, and topics remember in it.
+
+mod remembering;
+mod repeats;
+mod store;
+mod stored;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,24 +11,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dunlin_protocol::{Envelope, Namespace, Recipients, Topic};
 use smallvec::{SmallVec, smallvec};
 
+use self::remembering::Joined;
+use self::store::Store;
 use super::inbox::{INBOX_MAX, Inbox, cost};
 use super::{Broker, Command, Event, Status, Wake};
-use crate::hub::{PublishError, Reach, Tag};
+use crate::clock::Clock;
+use crate::config::Retention;
+use crate::history::Place;
+use crate::hub::{Moment, PublishError, Reach, Tag};
 use crate::publication::Publication;
 
-/// Routes between the shards of one node.
+/// Topics that remember at most, unless said otherwise.
+pub const TOPICS_MAX: usize = 1_000_000;
+
+/// Routes between the shards of one node, and keeps what its topics remember.
 ///
-/// One lock guards routes and inboxes together: it is what gives publications their one order, and it is
-/// taken once for all commands of a shard's turn, never for each.
-#[derive(Default)]
+/// One lock guards routes, inboxes and what is remembered together: it is what gives publications their one order, and
+/// it is taken once for all commands of a shard's turn, never for each.
+///
+/// What is remembered ends with the process. Beyond the number of topics that may remember, those that nobody hears
+/// are let go of, the one whose time comes first before all others.
 pub struct MemoryBroker {
+    clock: Clock,
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     namespaces: HashMap<Namespace, Routes>,
     inboxes: Vec<Inbox>,
+    store: Store,
+    /// What shards have joined that remembers.
+    remembering: HashMap<(usize, Tag), Joined>,
 }
 
 /// Who wants what in one namespace.
@@ -48,17 +66,8 @@ impl Broker for MemoryBroker {
     }
 
     fn submit(&self, shard: usize, commands: &mut Vec<Command>) {
-        if commands.is_empty() {
-            return;
-        }
-        let mut state = self.lock();
-        for command in commands.drain(..) {
-            state.obey(shard, command);
-        }
-        let to_wake = state.newly_filled();
-        drop(state);
-        for wake in to_wake {
-            wake();
+        if !commands.is_empty() {
+            self.submit_at(self.clock.now(), shard, commands);
         }
     }
 
@@ -75,44 +84,93 @@ impl Broker for MemoryBroker {
     }
 }
 
+impl Default for MemoryBroker {
+    /// One that draws the same in each life, so for tests only: a cursor of an earlier life would seem to be good.
+    fn default() -> Self {
+        Self::new(1, Clock::start(), TOPICS_MAX)
+    }
+}
+
 impl MemoryBroker {
+    /// A broker without shards, for at most so many topics that remember. `seed` decides what is left to chance,
+    /// and must be another one in each life of the node.
+    pub fn new(seed: u64, clock: Clock, topics_max: usize) -> Self {
+        let state = State {
+            namespaces: HashMap::new(),
+            inboxes: Vec::new(),
+            store: Store::new(seed, topics_max),
+            remembering: HashMap::new(),
+        };
+        Self { clock, state: Mutex::new(state) }
+    }
+
+    /// Takes a shard's commands at a time that the caller knows.
+    pub fn submit_at(&self, now: Moment, shard: usize, commands: &mut Vec<Command>) {
+        let mut state = self.lock();
+        state.store.turn(now);
+        for command in commands.drain(..) {
+            state.obey(now, shard, command);
+        }
+        let to_wake = state.newly_filled();
+        drop(state);
+        for wake in to_wake {
+            wake();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn obey(&mut self, shard: usize, command: Command) {
-        match command {
-            Command::Join(tag, namespace, topic, _) => {
-                self.namespaces
-                    .entry(namespace)
-                    .or_default()
-                    .topics
-                    .entry(topic)
-                    .or_default()
-                    .push((shard, tag));
-                self.inboxes[shard].push(Event::Joined(tag));
+    fn obey(&mut self, now: Moment, shard: usize, command: Command) {
+        let event = match command {
+            Command::Join(tag, namespace, topic, retention) => {
+                self.join(shard, tag, Place { namespace, topic }, retention);
+                Event::Joined(tag)
             }
-            Command::Leave(tag, namespace, topic) => self.leave(shard, tag, &namespace, &topic),
-            Command::Count(tag, namespace, peers) => self.count(shard, tag, &namespace, peers),
-            Command::Publish(ticket, envelope) => {
-                let outcome = self.publish(&Arc::new(envelope));
-                self.inboxes[shard].push(Event::Settled(ticket, outcome));
+            Command::Leave(tag, namespace, topic) => {
+                self.leave(shard, tag, &Place { namespace, topic });
+                return;
             }
-            Command::Commit(..) | Command::Recover(..) | Command::Read(..) => {}
+            Command::Count(tag, namespace, peers) => {
+                self.count(shard, tag, &namespace, peers);
+                return;
+            }
+            Command::Publish(ticket, envelope) => Event::Settled(ticket, self.publish(&Arc::new(envelope))),
+            Command::Commit(ticket, commit) => Event::Committed(ticket, self.commit(now, *commit).map(Some)),
+            Command::Recover(ticket, tag, asked) => {
+                Event::Recovered(ticket, Box::new(self.recover(now, shard, tag, asked)))
+            }
+            Command::Read(ticket, reading) => Event::Read(ticket, Box::new(self.read(now, shard, &reading))),
+        };
+        self.inboxes[shard].push(event);
+    }
+
+    fn join(&mut self, shard: usize, tag: Tag, place: Place, retention: Option<Arc<Retention>>) {
+        let routes = self.namespaces.entry(place.namespace.clone()).or_default();
+        let joined = routes.topics.entry(place.topic.clone()).or_default();
+        joined.push((shard, tag));
+        if joined.len() == 1 {
+            self.store.hear(&place, true);
+        }
+        if let Some(retention) = retention {
+            self.remembering.insert((shard, tag), Joined { place, retention });
         }
     }
 
-    fn leave(&mut self, shard: usize, tag: Tag, namespace: &Namespace, topic: &Topic) {
-        let Some(routes) = self.namespaces.get_mut(namespace) else { return };
-        if let Some(joined) = routes.topics.get_mut(topic) {
+    fn leave(&mut self, shard: usize, tag: Tag, place: &Place) {
+        self.remembering.remove(&(shard, tag));
+        let Some(routes) = self.namespaces.get_mut(&place.namespace) else { return };
+        if let Some(joined) = routes.topics.get_mut(&place.topic) {
             joined.retain(|route| *route != (shard, tag));
             if joined.is_empty() {
-                routes.topics.remove(topic);
+                routes.topics.remove(&place.topic);
+                self.store.hear(place, false);
             }
         }
-        self.forget_if_unused(namespace);
+        self.forget_if_unused(&place.namespace);
     }
 
     fn count(&mut self, shard: usize, tag: Tag, namespace: &Namespace, count: u64) {
@@ -147,7 +205,7 @@ impl State {
     }
 
     fn publish(&mut self, envelope: &Arc<Envelope>) -> Result<Reach, PublishError> {
-        let Self { namespaces, inboxes } = self;
+        let Self { namespaces, inboxes, .. } = self;
         let Some(routes) = namespaces.get(&envelope.namespace) else { return Ok(Reach::Cluster) };
         let cost = cost(envelope.payload.bytes.len());
         let copies = copies(routes, &envelope.to);
@@ -187,3 +245,6 @@ fn copies<'a>(routes: &'a Routes, to: &Recipients) -> SmallVec<[TopicCopy<'a>; 1
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

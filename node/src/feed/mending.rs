@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dunlin_protocol::{GapReason, Position};
 
-use super::{Answer, Ask, Feed, Lost, MENDS_MAX, MENDS_TIME, RING_BYTES, RING_ENTRIES, Said, Stage};
+use super::{Answer, Ask, Feed, Lost, MENDS_MAX, MENDS_TIME, Said, Stage};
 use crate::config::Mode;
 use crate::history::{CommitError, Entry, Gap, Members, Span, State};
 use crate::hub::Moment;
@@ -21,7 +21,7 @@ impl Feed {
             }
             Answer::Head(Some(head)) => self.locate(now, head, said),
             Answer::Entries(Some(head), entries) => self.take_in(now, ask, head, entries, said),
-            Answer::Members(Some(head), members) => self.take_members(head, members, said),
+            Answer::Members(Some(head), members) => self.take_members(now, head, members, said),
         }
         if self.asked.is_none() {
             self.serve(said);
@@ -174,11 +174,11 @@ impl Feed {
             said.extend(entry.id.map(|id| Said::Passed(id, entry.position)));
         }
         self.ring = span;
-        self.ring.trim(RING_ENTRIES, RING_BYTES);
+        self.trim_ring();
     }
 
     /// A map heals by being read whole: its state says it all, whatever was missed.
-    fn take_members(&mut self, head: Position, members: Members, said: &mut Vec<Said>) {
+    fn take_members(&mut self, now: Moment, head: Position, members: Members, said: &mut Vec<Said>) {
         let tip = self.tip;
         if tip.is_some_and(|tip| self.is_same(tip, head)) {
             if self.stage != Stage::Opening {
@@ -186,7 +186,7 @@ impl Feed {
             }
             return;
         }
-        self.state = State::of_members(self.retention.clone(), members);
+        self.state = State::of_members(self.retention.clone(), members, head.offset > 0, now.micros());
         let lost = match tip {
             Some(tip) if tip.epoch != head.epoch => Lost::Since(None, GapReason::Lost),
             Some(tip) if tip.offset >= head.offset => Lost::Since(None, GapReason::Forked),

@@ -102,7 +102,7 @@ impl Feed {
         let since = if self.rules.marks { since } else { self.remarked(since) };
         let span = self.span();
         match span.prove(tip, since) {
-            Proof::Holds(index) => Ok(self.rest(asked, index)),
+            Proof::Holds(index) => Ok(self.rest(index)),
             Proof::Older if self.has_read(since) => Ok(self.fresh(asked, Some(Unrecovered::Expired))),
             Proof::Older => Err(Ask::From(since.offset.max(1))),
             // It may come from a node that is ahead of this one, or it may be this one that is wrong.
@@ -131,7 +131,7 @@ impl Feed {
     }
 
     /// For who is known to have all up to an entry: those after it.
-    fn rest(&mut self, asked: Asked, index: usize) -> Recovery {
+    fn rest(&mut self, index: usize) -> Recovery {
         let span = self.span();
         let is_new = index < span.len();
         if self.state.is_kept() {
@@ -141,7 +141,10 @@ impl Feed {
         let cost = |entry: &Entry| entry.publication.as_ref().map_or(0, |it| it.envelope.payload.bytes.len());
         let bytes: usize = span.from(index).map(cost).sum();
         if span.len() - index > RECOVERED_MAX || bytes > PAGE_BYTES_MAX {
-            return self.fresh(asked, Some(Unrecovered::Expired));
+            // Enough to begin anew with, and it says that it is not all.
+            let publications = span.last_publications(RECOVERED_MAX, PAGE_BYTES_MAX);
+            let recovered = Some(Err(Unrecovered::Expired));
+            return Recovery { position: self.tip, recovered, state: None, publications };
         }
         let publications = span.publications_from(index);
         Recovery { position: self.tip, recovered: Some(Ok(())), state: None, publications }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use dunlin_protocol::{Envelope, GapReason, Namespace, Position, Topic};
+use dunlin_protocol::{Envelope, GapReason, Kind, Namespace, Position, Topic};
 
-use super::Range;
-use crate::config::Retention;
+use super::{Range, as_json, changes};
+use crate::config::{Mode, Retention};
 
 /// A change of what a topic remembers.
 #[derive(Debug, Clone)]
@@ -18,6 +18,29 @@ pub struct Commit {
     pub key: Option<Box<str>>,
     /// What is done.
     pub change: Change,
+}
+
+impl Commit {
+    /// Refuses what can't be done whatever the topic holds: a form of change that its mode does not have, and payloads
+    /// that it can't keep.
+    pub fn check(&self) -> Result<(), CommitError> {
+        let (mode, payload) = (self.retention.mode, &self.envelope.payload);
+        match (mode, self.change) {
+            (Mode::Log | Mode::List, Change::Replace) | (Mode::Map, Change::Forget(_)) => {
+                Err(CommitError::Mode)
+            }
+            (Mode::List, Change::Publish) => {
+                let item = as_json(payload).ok_or(CommitError::Payload)?;
+                let is_small = item.len() + 2 <= self.retention.max_bytes;
+                if is_small { Ok(()) } else { Err(CommitError::TooLarge) }
+            }
+            (Mode::Map, Change::Publish | Change::Replace) => {
+                let is_object = payload.kind == Kind::Json && changes(&payload.bytes).is_some();
+                if is_object { Ok(()) } else { Err(CommitError::Payload) }
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a commit does (T13).
@@ -55,10 +78,10 @@ pub enum CommitError {
     /// The answer was lost: it may have happened.
     #[error("the broker's answer was lost: whether it was published is unknown")]
     Unknown,
-    /// The topic is stored in another mode, which its first publication chose.
+    /// The topic is stored in another mode, which its first publication chose; or its mode has no such change.
     #[error("the topic is stored in another mode")]
     Mode,
-    /// The map would grow beyond its bounds.
+    /// The map would grow beyond its bounds, or one item alone is more than its list may hold.
     #[error("the topic would hold more than it may")]
     TooLarge,
     /// The payload is nothing that the topic can keep.

@@ -13,6 +13,8 @@ use crate::publication::Publication;
 pub struct Span {
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// How many of the entries bring one.
+    publications: usize,
 }
 
 /// What entries say about a position that somebody claims to have reached.
@@ -25,6 +27,9 @@ pub enum Proof {
     /// It is older than the entries at hand.
     Older,
 }
+
+/// Entries that [`Span::keep`] keeps beyond the number of publications, if they bring none.
+const BARE_MAX: usize = 64;
 
 impl Span {
     /// These entries; where one does not follow the one before it, only what comes after.
@@ -84,6 +89,7 @@ impl Span {
             self.forget(before);
         }
         self.bytes += entry.cost();
+        self.publications += usize::from(entry.publication.is_some());
         self.entries.push_back(entry);
     }
 
@@ -91,6 +97,7 @@ impl Span {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
+        self.publications = 0;
     }
 
     /// Lets go of those before an offset.
@@ -114,9 +121,19 @@ impl Span {
         }
     }
 
+    /// Lets go of the oldest until there are at most so many publications. Entries that only took away don't count,
+    /// but there are not many of them, either.
+    pub fn keep(&mut self, publications: usize) {
+        let most_bare = publications.saturating_add(BARE_MAX);
+        while self.publications > publications || self.len() - self.publications > most_bare {
+            self.drop_first();
+        }
+    }
+
     fn drop_first(&mut self) {
         if let Some(entry) = self.entries.pop_front() {
             self.bytes -= entry.cost();
+            self.publications -= usize::from(entry.publication.is_some());
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dunlin_protocol::{Act, Kind, Payload, Position, json};
 use serde_json::value::RawValue;
 
-use super::{Entry, Place};
+use super::{Change, Commit, CommitError, Entry, Place};
 use crate::config::{Mode, Retention};
 use crate::publication::Publication;
 
@@ -26,18 +26,28 @@ enum Content {
     /// Each entry is for itself.
     Log,
     Value(Option<Arc<Publication>>),
-    List {
-        /// Offset and JSON of each item.
-        items: VecDeque<(u64, Bytes)>,
-        /// Of all items.
-        bytes: usize,
-        /// Whether there ever was one: an emptied list is sent, a list that never was is not.
-        is_set: bool,
-    },
-    Map {
-        members: Members,
-        is_set: bool,
-    },
+    List(Array),
+    Map(Object),
+}
+
+/// The items of a list.
+#[derive(Debug, Clone, Default)]
+struct Array {
+    /// Offset and JSON of each.
+    items: VecDeque<(u64, Bytes)>,
+    /// Of all items, and a comma for each.
+    bytes: usize,
+    /// Whether there ever was one: an emptied list is sent, a list that never was is not.
+    is_set: bool,
+}
+
+/// What a map holds.
+#[derive(Debug, Clone, Default)]
+struct Object {
+    members: Members,
+    /// Of all names and values.
+    bytes: usize,
+    is_set: bool,
 }
 
 /// Members of an object by name, each as JSON.
@@ -49,16 +59,17 @@ impl State {
         let content = match retention.mode {
             Mode::Log => Content::Log,
             Mode::Value => Content::Value(None),
-            Mode::List => Content::List { items: VecDeque::new(), bytes: 0, is_set: false },
-            Mode::Map => Content::Map { members: Members::new(), is_set: false },
+            Mode::List => Content::List(Array::default()),
+            Mode::Map => Content::Map(Object::default()),
         };
         Self { retention, content, composed: None, at_us: 0 }
     }
 
-    /// What is stored of a map.
-    pub fn of_members(retention: Arc<Retention>, members: Members) -> Self {
-        let is_set = !members.is_empty();
-        Self { content: Content::Map { members, is_set }, ..Self::new(retention) }
+    /// What is stored of a map that was read at this time; whether it was ever written to.
+    pub fn of_members(retention: Arc<Retention>, members: Members, is_set: bool, at_us: u64) -> Self {
+        let bytes = members.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let content = Content::Map(Object { members, bytes, is_set });
+        Self { content, at_us, ..Self::new(retention) }
     }
 
     /// Whether the topic has one.
@@ -68,55 +79,46 @@ impl State {
 
     /// The members of a map.
     pub fn members(&self) -> Option<&Members> {
-        if let Content::Map { members, .. } = &self.content { Some(members) } else { None }
+        if let Content::Map(map) = &self.content { Some(&map.members) } else { None }
+    }
+
+    /// How many bytes of payload a shard is sent if this is done, at most; or why it may not be done. Whether a
+    /// position to forget before is there is not looked at.
+    pub fn admits(&self, commit: &Commit) -> Result<usize, CommitError> {
+        commit.check()?;
+        let payload = &commit.envelope.payload;
+        let brings = matches!(commit.change, Change::Publish | Change::Replace);
+        match &self.content {
+            Content::Log | Content::Value(_) => Ok(if brings { payload.bytes.len() } else { 0 }),
+            Content::List(list) => {
+                let item = if brings { as_json(payload).map_or(0, |item| item.len() + 1) } else { 0 };
+                Ok((list.bytes + item + 2).min(self.retention.max_bytes))
+            }
+            Content::Map(map) => {
+                let changes = if brings { changes(&payload.bytes).unwrap_or_default() } else { Vec::new() };
+                let (members, bytes) = map.after(&changes, commit.change);
+                let fits = members <= self.retention.limit as usize && bytes <= self.retention.max_bytes;
+                if fits { Ok(bytes + MEMBER_MARKS * members + 2) } else { Err(CommitError::TooLarge) }
+            }
+        }
     }
 
     /// Takes in the next entry.
     pub fn apply(&mut self, entry: &Entry) {
         self.composed = None;
-        let (limit, max_bytes) = (self.retention.limit as usize, self.retention.max_bytes);
-        let payload = entry.publication.as_ref().map(|publication| &publication.envelope.payload);
-        if let Some(publication) = &entry.publication {
-            self.at_us = publication.envelope.at_us;
-        }
+        self.at_us = entry.at_us.max(self.at_us);
         match &mut self.content {
             Content::Log => {}
             Content::Value(value) => match (&entry.publication, entry.act) {
                 (Some(publication), _) => *value = Some(publication.clone()),
                 (None, Act::Clear) => *value = None,
-                (None, _) => {}
+                (None, Act::Forget { before }) => {
+                    value.take_if(|value| value.position.is_some_and(|position| position.offset < before));
+                }
+                (None, Act::Add) => {}
             },
-            Content::List { items, bytes, is_set } => {
-                let gone = match entry.act {
-                    Act::Add => 0,
-                    Act::Clear => u64::MAX,
-                    Act::Forget { before } => before,
-                };
-                while items.front().is_some_and(|(offset, _)| *offset < gone) {
-                    *bytes -= items.pop_front().map_or(0, |(_, item)| item.len() + 1);
-                }
-                *is_set |= payload.is_some() || entry.act != Act::Add;
-                if let Some(item) = payload.and_then(as_json) {
-                    let cost = item.len() + 1;
-                    items.push_back((entry.position.offset, item));
-                    *bytes += cost;
-                }
-                while items.len() > limit || *bytes >= max_bytes && items.len() > 1 {
-                    *bytes -= items.pop_front().map_or(0, |(_, item)| item.len() + 1);
-                }
-            }
-            Content::Map { members, is_set } => {
-                if entry.act == Act::Clear {
-                    members.clear();
-                }
-                *is_set = true;
-                for (name, value) in payload.and_then(|payload| changes(&payload.bytes)).unwrap_or_default() {
-                    match value {
-                        Some(value) => members.insert(name, value),
-                        None => members.remove(&name),
-                    };
-                }
-            }
+            Content::List(list) => list.apply(entry, &self.retention),
+            Content::Map(map) => map.apply(entry),
         }
     }
 
@@ -128,8 +130,8 @@ impl State {
         }
         let json = match &self.content {
             Content::Value(Some(value)) => return Some(value.clone()),
-            Content::List { items, bytes, is_set: true } => array(items.iter().map(|(_, item)| item), *bytes),
-            Content::Map { members, is_set: true } => object(members),
+            Content::List(list) if list.is_set => list.json(),
+            Content::Map(map) if map.is_set => map.json(),
             _ => return None,
         };
         let composed = place.state(json, position, self.at_us);
@@ -137,6 +139,107 @@ impl State {
         Some(composed)
     }
 }
+
+impl Array {
+    fn apply(&mut self, entry: &Entry, retention: &Retention) {
+        let gone = match entry.act {
+            Act::Add => 0,
+            Act::Clear => u64::MAX,
+            Act::Forget { before } => before,
+        };
+        while self.items.front().is_some_and(|(offset, _)| *offset < gone) {
+            self.drop_first();
+        }
+        let payload = entry.publication.as_ref().map(|publication| &publication.envelope.payload);
+        self.is_set |= payload.is_some() || entry.act != Act::Add;
+        if let Some(item) = payload.and_then(as_json) {
+            self.bytes += item.len() + 1;
+            self.items.push_back((entry.position.offset, item));
+        }
+        let is_too_much = |list: &Self| {
+            list.items.len() > retention.limit as usize
+                || list.bytes >= retention.max_bytes && list.items.len() > 1
+        };
+        while is_too_much(self) {
+            self.drop_first();
+        }
+    }
+
+    fn drop_first(&mut self) {
+        self.bytes -= self.items.pop_front().map_or(0, |(_, item)| item.len() + 1);
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes + 2);
+        out.push(b'[');
+        for (index, (_, item)) in self.items.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(item);
+        }
+        out.push(b']');
+        out
+    }
+}
+
+impl Object {
+    fn apply(&mut self, entry: &Entry) {
+        if entry.act == Act::Clear {
+            self.members.clear();
+            self.bytes = 0;
+        }
+        self.is_set = true;
+        let payload = entry.publication.as_ref().map(|publication| &publication.envelope.payload);
+        let object = payload.filter(|payload| payload.kind == Kind::Json);
+        for (name, value) in object.and_then(|object| changes(&object.bytes)).unwrap_or_default() {
+            let name_bytes = name.len();
+            // A copy: a member outlives many payloads, and would keep all of the one that brought it.
+            let value = value.map(|value| Bytes::copy_from_slice(&value));
+            self.bytes += value.as_ref().map_or(0, |value| name_bytes + value.len());
+            let before = match value {
+                Some(value) => self.members.insert(name, value),
+                None => self.members.remove(&name),
+            };
+            self.bytes -= before.map_or(0, |value| name_bytes + value.len());
+        }
+    }
+
+    /// How many members there would be after a change, and of how many bytes.
+    fn after(&self, changes: &[(Box<str>, Option<Bytes>)], change: Change) -> (usize, usize) {
+        let stays = change == Change::Publish;
+        let (mut members, mut bytes) = if stays { (self.members.len(), self.bytes) } else { (0, 0) };
+        for (name, value) in changes {
+            if let Some(before) = self.members.get(name).filter(|_| stays) {
+                members -= 1;
+                bytes -= name.len() + before.len();
+            }
+            if let Some(value) = value {
+                members += 1;
+                bytes += name.len() + value.len();
+            }
+        }
+        (members, bytes)
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes + MEMBER_MARKS * self.members.len() + 2);
+        out.push(b'{');
+        for (index, (name, value)) in self.members.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            json::string(&mut out, name.as_bytes());
+            out.push(b':');
+            out.extend_from_slice(value);
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+/// Two quotes, a colon and a comma.
+const MEMBER_MARKS: usize = 4;
 
 /// A payload as an item of an array; binary has no form there.
 pub fn as_json(payload: &Payload) -> Option<Bytes> {
@@ -160,32 +263,4 @@ pub fn changes(object: &Bytes) -> Option<Vec<(Box<str>, Option<Bytes>)>> {
         (name, (value != "null").then(|| object.slice_ref(value.as_bytes())))
     };
     Some(members.into_iter().map(change).collect())
-}
-
-fn array<'a>(items: impl Iterator<Item = &'a Bytes>, bytes: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes + 2);
-    out.push(b'[');
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(item);
-    }
-    out.push(b']');
-    out
-}
-
-fn object(members: &Members) -> Vec<u8> {
-    let mut out = Vec::with_capacity(members.iter().map(|(name, value)| name.len() + value.len() + 4).sum());
-    out.push(b'{');
-    for (index, (name, value)) in members.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        json::string(&mut out, name.as_bytes());
-        out.push(b':');
-        out.extend_from_slice(value);
-    }
-    out.push(b'}');
-    out
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use dunlin_protocol::{Epoch, Position};
 use fred::clients::Client;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::{Config, ConnectionConfig, ReconnectPolicy, Server, ServerConfig, TlsConfig};
@@ -19,9 +20,9 @@ use super::reading;
 use super::resp::Reply;
 use super::script::Script;
 use crate::broker::Event;
-use crate::config::RedisUrl;
+use crate::config::{Mode, RedisUrl};
 use crate::feed::Answer;
-use crate::history::{CommitError, Page, Place, Range, Reading, Since, Span};
+use crate::history::{CommitError, Page, Place, Range, Reading, Since, Span, State};
 
 /// How often the policy is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -33,6 +34,8 @@ const POLICY: &str = "noeviction";
 const WAITING_MAX: usize = 1024;
 /// Pages that are read at the same time.
 const READING_MAX: usize = 8;
+/// Publications in a page at most.
+const PAGE_MAX: u32 = 1000;
 /// What one read brings at most, in bytes; a page needs less.
 const READ_BYTES: &str = "2097152";
 
@@ -128,11 +131,53 @@ fn answer(exchange: &Exchange, shard: usize, ticket: u32, page: Result<Page, Com
     }
 }
 
+/// A map as one publication.
+async fn map(client: &Client, names: &Names, reading: &Reading) -> Result<Page, CommitError> {
+    let Reading { namespace, topic, retention, .. } = reading;
+    let key = Value::Bytes(names.topic_key(namespace, topic, "k").into());
+    let command = CustomCommand::new_static("HGETALL", None, false);
+    let value: Value = client.custom(command, vec![key]).await.map_err(|_| CommitError::Unavailable)?;
+    let Answer::Members(head, members) = reading::members(&reply(value))? else {
+        return Err(CommitError::Broken);
+    };
+    if head.is_none() {
+        is_nowhere(client, names, reading, "h").await?;
+    }
+    let position = head.unwrap_or_else(nowhere);
+    let mut state = State::of_members(retention.clone(), members, position.offset > 0, 0);
+    let place = Place { namespace: namespace.clone(), topic: topic.clone() };
+    let publications = state.publication(&place, position).into_iter().collect();
+    Ok(Page { position, recovered: None, publications })
+}
+
+/// Makes sure that a topic is not stored in another form.
+async fn is_nowhere(
+    client: &Client,
+    names: &Names,
+    reading: &Reading,
+    kind: &str,
+) -> Result<(), CommitError> {
+    let key = Value::Bytes(names.topic_key(&reading.namespace, &reading.topic, kind).into());
+    let command = CustomCommand::new_static("EXISTS", None, false);
+    let exists: Value = client.custom(command, vec![key]).await.map_err(|_| CommitError::Unavailable)?;
+    if matches!(exists, Value::Integer(0)) { Ok(()) } else { Err(CommitError::Mode) }
+}
+
+/// Where a topic is that nobody ever wrote to or listened to.
+fn nowhere() -> Position {
+    Position::origin(Epoch([0; 8]))
+}
+
 /// One page. Of what is asked for before a position the newest counts, so a read that was cut short for its size is
 /// repeated with less.
 async fn page(client: &Client, names: &Names, reading: &Reading) -> Result<Page, CommitError> {
+    if reading.retention.mode == Mode::Map {
+        return map(client, names, reading).await;
+    }
     let Range { since, before, limit } = reading.range;
-    let mut count = u64::from(limit.clamp(1, 1000)) + 1;
+    let range = Range { limit: limit.min(PAGE_MAX), ..reading.range };
+    let mut count = u64::from(range.limit) + 1;
+    let (mut since, mut unproven) = (since, None);
     loop {
         let (from, end) = match (since, before) {
             (Since::Position(since), _) => (Some(since.offset.max(1)), None),
@@ -141,8 +186,8 @@ async fn page(client: &Client, names: &Names, reading: &Reading) -> Result<Page,
         };
         let (head, span) = read(client, names, reading, from, count).await?;
         let Some(head) = head else {
-            let position = dunlin_protocol::Position::origin(dunlin_protocol::Epoch([0; 8]));
-            return Ok(Page { position, recovered: None, publications: Vec::new() });
+            is_nowhere(client, names, reading, "k").await?;
+            return Ok(Page { position: nowhere(), recovered: None, publications: Vec::new() });
         };
         let last = span.last().map(|last| last.position.offset);
         let is_short = end.zip(last).is_some_and(|(end, last)| last + 1 < end.offset && last < head.offset);
@@ -150,7 +195,13 @@ async fn page(client: &Client, names: &Names, reading: &Reading) -> Result<Page,
             count /= 2;
             continue;
         }
-        return Ok(span.page(head, reading.range));
+        let page = span.page(head, range);
+        if matches!((since, page.recovered), (Since::Position(_), Some(Err(_)))) {
+            // What does not follow is what is newest.
+            (since, unproven) = (Since::Garbage, page.recovered);
+            continue;
+        }
+        return Ok(Page { recovered: unproven.or(page.recovered), ..page });
     }
 }
 
@@ -160,7 +211,7 @@ async fn read(
     reading: &Reading,
     from: Option<u64>,
     count: u64,
-) -> Result<(Option<dunlin_protocol::Position>, Span), CommitError> {
+) -> Result<(Option<Position>, Span), CommitError> {
     let Reading { namespace, topic, retention, .. } = reading;
     let key = |kind| Value::Bytes(names.topic_key(namespace, topic, kind).into());
     let text = |text: &str| Value::Bytes(Bytes::copy_from_slice(text.as_bytes()));
@@ -176,8 +227,8 @@ async fn read(
     match reading::entries(retention.mode, &place, &reply(value))? {
         Answer::Entries(head, entries) => {
             let mut span = Span::of(entries);
-            if let (Some(head), None) = (head, from) {
-                span.forget((head.offset + 1).saturating_sub(u64::from(retention.limit)));
+            if from.is_none() {
+                span.keep(if retention.mode == Mode::Value { 1 } else { retention.limit as usize });
             }
             Ok((head, span))
         }
@@ -192,6 +243,13 @@ fn reply(value: Value) -> Reply {
         Value::String(text) => Reply::Text(Bytes::copy_from_slice(text.as_bytes())),
         Value::Integer(number) => Reply::Number(number),
         Value::Array(values) => Reply::List(values.into_iter().map(reply).collect()),
+        Value::Map(pairs) => {
+            let pairs = pairs
+                .inner()
+                .into_iter()
+                .flat_map(|(key, value)| [Reply::Text(key.into_bytes()), reply(value)]);
+            Reply::List(pairs.collect())
+        }
         _ => Reply::Null,
     }
 }

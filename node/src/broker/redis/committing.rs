@@ -12,7 +12,7 @@ use super::script::Script;
 use super::writers::{COMMIT_TIME, Pending, Stage, Writer};
 use crate::broker::{Event, inbox};
 use crate::config::{Mode, Retention};
-use crate::history::{Change, Commit, CommitError, Place, as_json, changes};
+use crate::history::{Change, Commit, CommitError, Place, changes};
 use crate::hub::Moment;
 
 /// A node says where a topic was so long after its own last commit there, and up to so much longer.
@@ -44,14 +44,27 @@ impl Machine {
     /// Whether a commit can be taken at all; leaves its channel's name in `scratch`.
     fn admit(&mut self, shard: usize, commit: &Commit) -> Result<(), CommitError> {
         let Some(place) = place_of(commit) else { return Err(CommitError::Payload) };
-        fits(commit)?;
+        commit.check()?;
         self.scratch.clear();
         self.settings.names.topic_channel(&mut self.scratch, &place.namespace, &place.topic);
         let cost = inbox::cost(commit.envelope.payload.bytes.len());
         let has_room = self.writers.bytes() + cost <= COMMITS_MAX
             && self.writers.has_room(&self.scratch, cost)
-            && self.staged[shard].has_room(cost);
+            && self.staged[shard].has_room(cost)
+            && self.has_room_to_hear(cost);
         if has_room { Ok(()) } else { Err(CommitError::Unavailable) }
+    }
+
+    /// Whether the shards here that will hear a commit on the channel in `scratch` have room for it, and for what is
+    /// on its way already. Who publishes more than they take is told at once.
+    fn has_room_to_hear(&mut self, cost: usize) -> bool {
+        let Some(channel) = self.channels.find(&self.scratch).and_then(|index| self.channels.get(index))
+        else {
+            return true;
+        };
+        let whole = channel.listening.as_ref().map_or(0, |listening| listening.feed.whole_bytes());
+        let coming = cost + whole + self.writers.bytes();
+        channel.ears.iter().all(|(shard, _)| self.staged[*shard].has_room(coming))
     }
 
     /// Sends the batches that may be sent.
@@ -81,11 +94,11 @@ impl Machine {
         let birth = Epoch(self.chance.draw().to_be_bytes());
         let renew = writer.is_to_be_renewed(now);
         let names = &self.settings.names;
-        let call = match writer.retention.mode {
+        let call = match writer.retention().mode {
             Mode::Map => writer.merge(&mut self.encoded, names, renew, birth, &live),
             _ => writer.append(&mut self.encoded, names, renew, birth, is_again),
         };
-        let script = if writer.retention.mode == Mode::Map { Script::Merge } else { Script::Commit };
+        let script = if writer.retention().mode == Mode::Map { Script::Merge } else { Script::Commit };
         let out = self.work.expect(now, expect);
         resp::header(out, b'*', call.len() + 2);
         resp::blob(out, b"EVALSHA");
@@ -169,7 +182,7 @@ impl Machine {
         let jitter = ECHO_JITTER.mul_f64(self.chance.part());
         let Some(writer) = self.writers.get(index) else { return };
         let channel = writer.channel.clone();
-        let is_map = writer.retention.mode == Mode::Map;
+        let is_map = writer.retention().mode == Mode::Map;
         let last = first + if is_map { 0 } else { writer.batch.len() as u64 - 1 };
         let mark = marks.last().copied().unwrap_or_default();
         writer.tip = Some(Position { epoch, offset: last, mark });
@@ -293,21 +306,6 @@ fn place_of(commit: &Commit) -> Option<Place> {
     Some(Place { namespace: commit.envelope.namespace.clone(), topic: topic.clone() })
 }
 
-/// Whether the topic can keep what is to be published.
-fn fits(commit: &Commit) -> Result<(), CommitError> {
-    let (payload, mode) = (&commit.envelope.payload, commit.retention.mode);
-    let is_state = matches!(mode, Mode::Value | Mode::Map);
-    match (commit.change, mode) {
-        (Change::Replace, _) if !is_state => Err(CommitError::Payload),
-        (Change::Forget(_), Mode::Map) => Err(CommitError::Payload),
-        (Change::Clear | Change::Forget(_), _) | (_, Mode::Log) => Ok(()),
-        (_, Mode::Map) if changes(&payload.bytes).is_none() => Err(CommitError::Payload),
-        (_, Mode::List) if as_json(payload).is_none() => Err(CommitError::Payload),
-        _ if payload.bytes.len() + 2 > commit.retention.max_bytes => Err(CommitError::TooLarge),
-        _ => Ok(()),
-    }
-}
-
 /// Epoch and offset, as scripts write them.
 fn place_from(text: &[u8]) -> Option<(Epoch, u64)> {
     let (epoch, offset) = text.split_first_chunk()?;
@@ -318,7 +316,7 @@ type Words = Vec<Bytes>;
 
 impl Writer {
     fn is_to_be_renewed(&mut self, now: Moment) -> bool {
-        let renew = self.renewed_at.is_none_or(|at| now.since(at) > self.retention.ttl / 5);
+        let renew = self.renewed_at.is_none_or(|at| now.since(at) > self.retention().ttl / 5);
         if renew {
             self.renewed_at = Some(now);
         }
@@ -347,10 +345,10 @@ impl Writer {
             }
             _ => Vec::new(),
         };
-        let (mode, limit) = match self.retention.mode {
+        let (mode, limit) = match self.retention().mode {
             Mode::Value => (b"v", 1),
-            Mode::List => (b"a", self.retention.limit),
-            _ => (b"l", self.retention.limit),
+            Mode::List => (b"a", self.retention().limit),
+            _ => (b"l", self.retention().limit),
         };
         let keys = self.keys(names, &["h", "s"]);
         let mut words = vec![keys.len().to_string().into()];
@@ -360,8 +358,8 @@ impl Writer {
             self.channel.clone(),
             Bytes::from_static(mode),
             limit.to_string().into(),
-            list_seconds(&self.retention).to_string().into(),
-            head_seconds(&self.retention).to_string().into(),
+            list_seconds(self.retention()).to_string().into(),
+            head_seconds(self.retention()).to_string().into(),
             Bytes::from_static(if renew { b"1" } else { b"0" }),
             Bytes::copy_from_slice(&birth.0),
             again.into(),
@@ -405,14 +403,14 @@ impl Writer {
         words.extend([
             Bytes::from_static(b"PUBLISH"),
             self.channel.clone(),
-            list_seconds(&self.retention).to_string().into(),
+            list_seconds(self.retention()).to_string().into(),
             Bytes::from_static(if renew { b"1" } else { b"0" }),
             Bytes::copy_from_slice(&birth.0),
             Bytes::copy_from_slice(&mark.0.to_be_bytes()),
             sender.to_string().into(),
             number.to_string().into(),
-            self.retention.limit.to_string().into(),
-            self.retention.max_bytes.to_string().into(),
+            self.retention().limit.to_string().into(),
+            self.retention().max_bytes.to_string().into(),
             Bytes::from_static(if replaces { b"1" } else { b"0" }),
             live.into(),
             Bytes::from_static(KEY_SECONDS),

@@ -223,7 +223,7 @@ impl Machine {
         let Some(name) = self.channels.get(channel).map(|channel| channel.name.clone()) else { return };
         let Some(writer) = self.writers.find(&name).and_then(|index| self.writers.get(index)) else { return };
         let Some(place) = writer.batch.iter().position(|pending| pending.id == id) else { return };
-        let is_map = writer.retention.mode == crate::config::Mode::Map;
+        let is_map = writer.retention().mode == crate::config::Mode::Map;
         let passed = if is_map { 0..writer.batch.len() } else { place..place + 1 };
         let askers: SmallVec<[_; 1]> =
             writer.batch[passed].iter_mut().filter_map(|pending| pending.asker.take()).collect();

@@ -297,7 +297,7 @@ fn entry_of(place: &Place, epoch: Epoch, offset: u64, bytes: &Bytes) -> Entry {
     }
 }
 
-fn members(reply: &Reply) -> Result<Answer, CommitError> {
+pub(super) fn members(reply: &Reply) -> Result<Answer, CommitError> {
     let mut head = None;
     let mut members = Members::new();
     for pair in reply.parts().chunks_exact(2) {

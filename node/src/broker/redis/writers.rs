@@ -67,7 +67,7 @@ pub struct Writer {
     /// Which topic.
     pub place: Place,
     /// How it remembers.
-    pub retention: Arc<Retention>,
+    retention: Arc<Retention>,
     /// Its channel.
     pub channel: Bytes,
     /// Tells apart writers that had the same place.
@@ -308,11 +308,19 @@ impl Writer {
         {
             bytes += next.commit.envelope.payload.bytes.len();
             let is_first = self.batch.is_empty();
-            if !is_first && (next.stands_alone() || bytes > BATCH_BYTES || self.batch[0].stands_alone()) {
+            let is_other = self.batch.first().is_some_and(|first| first.retention() != next.retention());
+            if !is_first
+                && (is_other || next.stands_alone() || bytes > BATCH_BYTES || self.batch[0].stands_alone())
+            {
                 return;
             }
             self.batch.extend(self.queue.pop_front());
         }
+    }
+
+    /// How the topic remembers, as the batch has it.
+    pub fn retention(&self) -> &Arc<Retention> {
+        self.batch.first().map_or(&self.retention, |first| &first.commit.retention)
     }
 
     /// When the oldest of the batch was accepted.
@@ -322,6 +330,10 @@ impl Writer {
 }
 
 impl Pending {
+    fn retention(&self) -> &Retention {
+        &self.commit.retention
+    }
+
     fn cost(&self) -> usize {
         inbox::cost(self.commit.envelope.payload.bytes.len())
     }

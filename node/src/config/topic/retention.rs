@@ -160,3 +160,12 @@ impl Setting for ModeOrRelay {
         quoted(Self::word(*value))
     }
 }
+
+#[cfg(test)]
+impl Default for Retention {
+    /// A log as the documentation has it.
+    fn default() -> Self {
+        let ttl = std::time::Duration::from_hours(7 * 24);
+        Self { mode: Mode::Log, limit: 200, max_bytes: 256 * 1024, ttl, replay: 0 }
+    }
+}
