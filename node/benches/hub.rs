@@ -99,6 +99,7 @@ fn settings() -> Settings {
         limits: config.limits,
         session: config.session,
         topics: config.topics,
+        resume: config.resume,
         node: "node".to_owned(),
         incarnation: Incarnation(1),
     }

@@ -17,6 +17,7 @@ mod print;
 mod quantity;
 mod redis;
 mod report;
+mod resume;
 mod secret;
 mod section;
 mod session;
@@ -40,6 +41,7 @@ pub use origins::{OriginError, OriginRule, Origins};
 pub use path::{PathError, PathParams, PathPattern};
 pub use redis::{LEASE_MAX, LEASE_MIN, Redis, RedisUrl, RedisUrlError};
 pub use report::ConfigError;
+pub use resume::Resume;
 pub use secret::Secret;
 pub use session::{Metrics, Session};
 pub use sources::Flags;
@@ -77,6 +79,8 @@ pub struct Config {
     pub topics: Vec<TopicRule>,
     /// The topic that carries the number of peers.
     pub session: Session,
+    /// Sessions that go on after their connection.
+    pub resume: Resume,
     /// What metrics name.
     pub metrics: Metrics,
     /// The public listener's certificate; without one it speaks plain HTTP.
@@ -135,6 +139,7 @@ impl Config {
             endpoints,
             topics,
             session,
+            resume: Resume::read(section.table("resume"), read),
             metrics: Metrics::read(section.table("metrics")),
             tls: section.has("tls").then(|| Tls::read(section.table("tls"), read)).flatten(),
             insecure,
@@ -177,7 +182,7 @@ impl Config {
 }
 
 /// The contract's sections that this version lacks.
-const NOT_BUILT: [&str; 7] = ["api", "auth", "bridge", "presence", "resume", "trust", "users"];
+const NOT_BUILT: [&str; 6] = ["api", "auth", "bridge", "presence", "trust", "users"];
 
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const INTERNAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);

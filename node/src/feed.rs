@@ -193,6 +193,11 @@ impl Feed {
         self.tip
     }
 
+    /// Whether it is known where the topic is, or that this can't be known now.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.stage, Stage::Opening | Stage::Mending(_))
+    }
+
     /// Whether what is committed now will be heard in its place.
     pub fn is_listening(&self) -> bool {
         matches!(self.stage, Stage::Opening | Stage::Live | Stage::Mending(_))

@@ -6,7 +6,8 @@
 //!
 //! Inputs: [`Hub::open`], [`Hub::receive`], [`Hub::heard`], [`Hub::unfinished`], [`Hub::close`],
 //! [`Hub::remove`] come from the transport; [`Hub::joined`], [`Hub::deliver`], [`Hub::counted`],
-//! [`Hub::settled`], [`Hub::missed`], [`Hub::reached`] from the broker; [`Hub::send_control`] and
+//! [`Hub::settled`], [`Hub::missed`], [`Hub::reached`] and, for topics that remember, [`Hub::committed`],
+//! [`Hub::recovered`], [`Hub::page`], [`Hub::reset`], [`Hub::set_keys`] from the broker; [`Hub::send_control`] and
 //! [`Hub::flush_one`] from the sockets; [`Hub::timeout`] and [`Hub::shed`] from time. Outputs: [`Hub::take_effects`], [`Hub::flush`],
 //! [`Hub::next_timeout`], [`Hub::take_tally`].
 //!
@@ -17,18 +18,24 @@ mod alarms;
 mod arena;
 mod bucket;
 mod closing;
+mod coalescing;
+mod committing;
 mod conversation;
 mod delivery;
 mod effect;
 mod flushing;
+mod memory;
 mod moment;
 mod namespaces;
 mod opening;
 mod outbox;
+mod paging;
 mod peer;
 mod publishing;
+mod recovering;
 mod refusal;
-mod remembering;
+mod resuming;
+mod ruling;
 mod subscriptions;
 mod tally;
 mod topics;
@@ -51,13 +58,17 @@ pub use self::tally::{FrameType, Invalid, Limit, Slow as SlowAction, Tally};
 
 use self::alarms::Alarm;
 use self::arena::Arena;
+use self::committing::Publisher;
 use self::flushing::Delivered;
 use self::namespaces::Namespaces;
 use self::outbox::Outbox;
+use self::paging::Reader;
 use self::peer::{Peer, Stage};
+use self::recovering::Newcomer;
+use self::resuming::Signing;
 use self::topics::Topics;
 use self::wheel::Wheel;
-use crate::config::{Endpoint, Limits, Session, TopicRule};
+use crate::config::{Endpoint, Limits, Resume, Session, TopicRule};
 
 /// A message as a peer sent it, fragments put together.
 #[derive(Debug, Clone)]
@@ -99,6 +110,8 @@ pub struct Settings {
     pub session: Session,
     /// Rules for topics; the first that fits wins.
     pub topics: Vec<TopicRule>,
+    /// What sessions are taken up with.
+    pub resume: Resume,
     /// The node's name, told to peers.
     pub node: String,
     /// The node's life, part of every id it gives.
@@ -130,6 +143,12 @@ pub struct Hub {
     /// Whether one of them was given as much as it should without a flush.
     outbox_full: bool,
     delivered: VecDeque<Delivered>,
+    /// Topics of which a version waits for the turn's end.
+    staged: Vec<Tag>,
+    /// Peers that are behind and whose outboxes have emptied.
+    emptied: Vec<u32>,
+    /// What grants are signed with.
+    signing: Signing,
     overflowed: Vec<u32>,
     gather: Vec<u8>,
     owed: usize,
@@ -146,11 +165,19 @@ pub struct Hub {
     tally: Tally,
 }
 
-/// A publish that waits for the broker's answer.
+/// What waits for the broker's answer.
 #[derive(Debug)]
-struct Ticket {
-    peer: PeerKey,
-    request: Option<RequestId>,
+enum Ticket {
+    /// A publish on a topic that remembers nothing.
+    Publish {
+        /// Whose it is.
+        peer: PeerKey,
+        /// What to answer under.
+        request: Option<RequestId>,
+    },
+    Commit(Publisher),
+    Recovery(Newcomer),
+    Page(Reader),
 }
 
 /// How many peers a shard may have: the peer's place is 26 bits of its id.
@@ -159,6 +186,7 @@ const PEERS_MAX: usize = 1 << 26;
 impl Hub {
     /// A hub without peers; `seed` decides all that is left to chance.
     pub fn new(settings: Arc<Settings>, shard: u8, now: Moment, seed: u64) -> Self {
+        let signing = Signing::of(&settings.resume);
         Self {
             settings,
             shard,
@@ -176,6 +204,9 @@ impl Hub {
             flushed: 0,
             outbox_full: false,
             delivered: VecDeque::new(),
+            staged: Vec::new(),
+            emptied: Vec::new(),
+            signing,
             overflowed: Vec::new(),
             gather: Vec::new(),
             owed: 0,
@@ -204,7 +235,11 @@ impl Hub {
     /// Whether anything waits for [`Hub::take_effects`] or [`Hub::flush`].
     pub fn has_work(&self) -> bool {
         let idle = self.effects.is_empty() && self.dirty.is_empty() && self.recounted.is_empty();
-        !idle || self.crowded || !self.overflowed.is_empty()
+        !idle
+            || self.crowded
+            || !self.overflowed.is_empty()
+            || !self.staged.is_empty()
+            || self.signing.is_fresh()
     }
 
     /// The peer that a public id names, if it is here.
@@ -282,6 +317,11 @@ impl Hub {
     fn peer(&self, key: PeerKey) -> Option<usize> {
         let index = key.index as usize;
         self.peers.get(index).filter(|peer| peer.serial == key.serial).map(|_| index)
+    }
+
+    /// The same, unless it is leaving: its namespace may be gone already.
+    fn staying(&self, key: PeerKey) -> Option<usize> {
+        self.peer(key).filter(|index| !matches!(self.peers[*index].stage, Stage::Closing(_)))
     }
 
     fn endpoint(&self, index: usize) -> &Endpoint {

@@ -22,6 +22,7 @@ use crate::broker::{Broker, Membership, MemoryBroker, RedisBroker, Unreachable};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::Rules;
+use crate::grant::Keys;
 use crate::hub::Settings;
 use crate::metrics::Metrics;
 use crate::shard::{self, Common, Request};
@@ -131,7 +132,8 @@ async fn join(
     metrics: &Metrics,
 ) -> Result<Arc<dyn Broker>, StartError> {
     let Some(redis) = &config.redis else {
-        return Ok(Arc::new(MemoryBroker::new(random()?, clock, broker::TOPICS_MAX)));
+        let keys = Keys { current: secret()?, previous: None };
+        return Ok(Arc::new(MemoryBroker::new(random()?, clock, broker::TOPICS_MAX).with_keys(keys)));
     };
     let membership = Membership {
         redis: redis.clone(),
@@ -177,6 +179,7 @@ fn settings(config: Config, incarnation: Incarnation, shards: usize) -> Settings
         limits: config.limits,
         session: config.session,
         topics: config.topics,
+        resume: config.resume,
         node: incarnation.to_string(),
         incarnation,
     }

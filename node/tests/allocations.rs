@@ -4,23 +4,28 @@ use std::sync::Arc;
 
 use allocation_counter::AllocationInfo;
 use dunlin::config::{Config, Flags};
+use dunlin::history::Recovery;
 use dunlin::hub::{Arrival, Effect, Hub, Message, Moment, Settings, Tag, Tally, Write, Wrote};
 use dunlin::publication::{Dialect, Publication};
-use dunlin_protocol::{Envelope, Incarnation, Namespace, Payload, Recipients, Topic};
+use dunlin_protocol::{Envelope, Epoch, Incarnation, Mark, Namespace, Payload, Position, Recipients, Topic};
 
 /// Deliveries before anything is counted: buffers have found their size by then.
 const WARM_UP: usize = 20;
 
-fn settings() -> Settings {
-    let toml = "[session]\ntopic = \"\"\n[[endpoint]]\npath = \"/**\"\nsubscribe = [\"*\"]\n";
+fn settings(mode: &str) -> Settings {
+    let toml = format!(
+        "[session]\ntopic = \"\"\n[[endpoint]]\npath = \"/**\"\nsubscribe = [\"*\"]\n\
+         [[topic]]\nmatch = \"a\"\nmode = \"{mode}\"\n"
+    );
     let flags = Flags { config: Some("dunlin.toml".into()), ..Flags::default() };
-    let config = Config::load(&flags, [], &|_| Ok(toml.to_owned())).expect("a good configuration");
+    let config = Config::load(&flags, [], &|_| Ok(toml.clone())).expect("a good configuration");
     Settings {
         outbox_total: config.limits.outbox_total.bytes(),
         endpoints: config.endpoints,
         limits: config.limits,
         session: config.session,
         topics: config.topics,
+        resume: config.resume,
         node: "node".to_owned(),
         incarnation: Incarnation(1),
     }
@@ -37,6 +42,7 @@ fn answer(hub: &mut Hub) -> Option<Tag> {
                 topic = Some(tag);
             }
             Effect::Count { tag, .. } => hub.counted(tag, 0),
+            Effect::Recover(ticket, ..) => hub.recovered(ticket, Ok(Recovery::default())),
             _ => {}
         }
     }
@@ -51,9 +57,9 @@ const DIALECTS: [(Dialect, fn() -> Message); 3] = [
 ];
 
 /// A hub with so many peers of every dialect that subscribe to one topic.
-fn audience(peers: usize) -> (Hub, Tag) {
+fn audience(mode: &str, peers: usize) -> (Hub, Tag) {
     let now = Moment::from_millis(1_000_000);
-    let mut hub = Hub::new(Arc::new(settings()), 0, now, 1);
+    let mut hub = Hub::new(Arc::new(settings(mode)), 0, now, 1);
     let namespace = Namespace::parse("/ws").expect("a namespace");
     let mut topic = None;
     for number in 0..peers {
@@ -68,7 +74,7 @@ fn audience(peers: usize) -> (Hub, Tag) {
     (hub, topic.expect("the first peer joined it"))
 }
 
-fn publication(payload: Payload) -> Publication {
+fn publication(mode: &str, offset: u64, payload: Payload) -> Arc<Publication> {
     let envelope = Envelope {
         origin: None,
         echo: false,
@@ -77,21 +83,25 @@ fn publication(payload: Payload) -> Publication {
         to: Recipients::Topic(Topic::parse("a").expect("a topic")),
         payload,
     };
-    Publication::new(Arc::new(envelope), 0)
+    if mode == "relay" {
+        return Arc::new(Publication::new(Arc::new(envelope), 0));
+    }
+    let position = Position { epoch: Epoch([1; 8]), offset, mark: Mark(1) };
+    Arc::new(Publication::stored(envelope, position))
 }
 
 /// What delivering one publication and writing it to every socket takes, once all is warm.
-fn cost(peers: usize, payload: &Payload) -> AllocationInfo {
-    let (mut hub, topic) = audience(peers);
+fn cost(mode: &str, peers: usize, payload: &Payload) -> AllocationInfo {
+    let (mut hub, topic) = audience(mode, peers);
     let mut tally = Tally::default();
     let mut cost = AllocationInfo::default();
-    for _ in 0..=WARM_UP {
+    for offset in 0..=WARM_UP {
         hub.take_tally(&mut tally);
-        let publication = publication(payload.clone());
+        let publication = publication(mode, offset as u64 + 1, payload.clone());
         let mut writes = 0;
         cost = allocation_counter::measure(|| {
             hub.deliver(topic, &publication);
-            while hub.owed() > 0 {
+            while hub.owed() > 0 || hub.has_work() {
                 hub.flush(|_, write| {
                     writes += 1;
                     match write {
@@ -115,8 +125,10 @@ fn a_delivery_to_a_thousand_peers_allocates_as_often_as_one_to_ten() {
         Payload::binary(vec![7; 1_000]),
         Payload::json(format!("\"{}\"", "x".repeat(40_000))),
     ] {
-        let (few, many) = (cost(10, &payload), cost(1_000, &payload));
-        assert_eq!(many.count_total, few.count_total, "{} bytes", payload.bytes.len());
-        assert!((1..20).contains(&few.count_total), "{few:?}");
+        for mode in ["relay", "log", "list"] {
+            let (few, many) = (cost(mode, 10, &payload), cost(mode, 1_000, &payload));
+            assert_eq!(many.count_total, few.count_total, "{mode}, {} bytes", payload.bytes.len());
+            assert!((1..25).contains(&few.count_total), "{mode}: {few:?}");
+        }
     }
 }

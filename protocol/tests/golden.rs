@@ -6,8 +6,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use dunlin_protocol::{
-    ClientFrame, Envelope, ErrorCode, GapReason, Incarnation, Kind, Namespace, Payload, PeerId,
-    PublicationId, Recipients, Request, RequestId, ResumeTopic, ServerFrame, Topic, json, msgpack,
+    ClientFrame, Envelope, Epoch, ErrorCode, GapReason, Incarnation, Kind, Mark, Namespace, Payload, PeerId,
+    Position, PublicationId, Recipients, Request, RequestId, ResumeTopic, ServerFrame, StoredPublication,
+    Topic, Unrecovered, json, msgpack,
 };
 
 /// The directory, and what of it was compared.
@@ -139,6 +140,7 @@ fn every_frame_and_envelope_has_the_golden_bytes() {
     other_client_frames(&mut golden);
     publications(&mut golden);
     server_frames(&mut golden);
+    frames_of_memory(&mut golden);
     envelopes(&mut golden);
     let files: BTreeSet<_> = files_in("").chain(files_in("msgpack/")).collect();
     assert_eq!(files, golden.compared, "a file nobody compares proves nothing");
@@ -259,6 +261,39 @@ fn server_frames(golden: &mut Golden) {
         let name = format!("server-gap-{}", reason.as_str());
         golden.frame(&name, &ServerFrame::Gap { topic: &chat, from: None, to: None, reason });
     }
+}
+
+/// Frames about topics that remember, and about sessions that go on.
+fn frames_of_memory(golden: &mut Golden) {
+    let (id, chat, namespace) = (RequestId::Number(1), topic("chat"), Namespace::parse("/_ws").unwrap());
+    let at = |offset| {
+        Position { epoch: Epoch(*b"12345678"), offset, mark: Mark(0xdead_beef) }.cursor(&namespace, &chat)
+    };
+    let (payload, binary, topic) = (Payload::json(r#"{"a":1}"#), binary(), &chat);
+    let (id, cursor, state) = (&id, Some(at(5)), Some(&payload));
+    let grant = Some("g1");
+    let welcome = ServerFrame::Welcome { peer: peer(), node: "n1", ping_ms: 25_000, grant, user: None };
+    golden.frame("server-welcome-grant", &welcome);
+    let ok = ServerFrame::Ok { id, topic: None, cursor, payload: None, local: false };
+    golden.frame("server-ok-cursor", &ok);
+    let ok = ServerFrame::Remembered { id, topic, cursor, recovered: None, state, publications: None };
+    golden.frame("server-ok-state", &ok);
+    let publications = [
+        StoredPublication { cursor: at(5), payload: &payload, at_ms: 1_700_000_000_123 },
+        StoredPublication { cursor: at(128), payload: &binary, at_ms: 0 },
+    ];
+    let (cursor, recovered, publications) = (Some(at(128)), Some(Ok(())), Some(&publications[..]));
+    let ok = ServerFrame::Remembered { id, topic, cursor, recovered, state: None, publications };
+    golden.frame("server-ok-recovered", &ok);
+    let (recovered, publications) = (Some(Err(Unrecovered::Unavailable)), Some(&[][..]));
+    let ok = ServerFrame::Remembered { id, topic, cursor: None, recovered, state: None, publications };
+    golden.frame("server-ok-unrecovered", &ok);
+    let (from, to, cursor) = (Some(at(5)), Some(at(128)), Some(at(5)));
+    golden.frame("server-gap-from-to", &ServerFrame::Gap { topic, from, to, reason: GapReason::Slow });
+    golden.frame("server-reset", &ServerFrame::Reset { topic, cursor, state });
+    golden.frame("server-reset-nothing", &ServerFrame::Reset { topic, cursor, state: None });
+    golden.frame("server-moved", &ServerFrame::Moved { topic, cursor: at(5) });
+    golden.frame("server-grant", &ServerFrame::Grant { grant: "g1" });
 }
 
 fn envelopes(golden: &mut Golden) {

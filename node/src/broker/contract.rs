@@ -216,14 +216,17 @@ impl Shard {
     /// What waits for the shard, without waiting.
     fn collect(&mut self) -> Vec<Event> {
         self.broker.collect(self.number, &mut self.waiting);
-        self.waiting.drain(..).collect()
+        self.waiting.drain(..).filter(|event| !matches!(event, Event::Keys(_))).collect()
     }
 
     /// The next event, in time.
     fn next(&mut self) -> Event {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
-                return event;
+            match self.waiting.pop_front() {
+                // Comes when nodes agree, whatever a shard does.
+                Some(Event::Keys(_)) => continue,
+                Some(event) => return event,
+                None => {}
             }
             self.broker.collect(self.number, &mut self.waiting);
             let expected = self.waiting.is_empty();

@@ -17,6 +17,7 @@ use super::inbox::{INBOX_MAX, Inbox, cost};
 use super::{Broker, Command, Event, Status, Wake};
 use crate::clock::Clock;
 use crate::config::Retention;
+use crate::grant::Keys;
 use crate::history::Place;
 use crate::hub::{Moment, PublishError, Reach, Tag};
 use crate::publication::Publication;
@@ -42,6 +43,8 @@ struct State {
     store: Store,
     /// What shards have joined that remembers.
     remembering: HashMap<(usize, Tag), Joined>,
+    /// What grants are signed with, if the configuration does not say.
+    keys: Option<Arc<Keys>>,
 }
 
 /// Who wants what in one namespace.
@@ -61,7 +64,9 @@ impl Broker for MemoryBroker {
 
     fn attach(&self, wake: Wake) -> usize {
         let mut state = self.lock();
-        state.inboxes.push(Inbox::new(wake));
+        let mut inbox = Inbox::new(wake);
+        state.keys.iter().for_each(|keys| inbox.push(Event::Keys(keys.clone())));
+        state.inboxes.push(inbox);
         state.inboxes.len() - 1
     }
 
@@ -100,8 +105,17 @@ impl MemoryBroker {
             inboxes: Vec::new(),
             store: Store::new(seed, topics_max),
             remembering: HashMap::new(),
+            keys: None,
         };
         Self { clock, state: Mutex::new(state) }
+    }
+
+    /// The same with keys for grants, for a node whose configuration has none.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Keys) -> Self {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.keys = Some(Arc::new(keys));
+        self
     }
 
     /// Takes a shard's commands at a time that the caller knows.

@@ -70,6 +70,7 @@ impl Config {
         table(out, "[demo]", [("enabled", bool::print(&self.demo))])?;
         table(out, "[limits]", self.limits.lines())?;
         table(out, "[session]", self.session.lines())?;
+        table(out, "[resume]", self.resume.lines())?;
         table(out, "[metrics]", self.metrics.lines())?;
         if let Some(tls) = &self.tls {
             table(out, "[tls]", tls.lines())?;

@@ -40,6 +40,7 @@ impl Hub {
 
     /// Does what is due.
     pub fn timeout(&mut self, now: Moment) {
+        self.grant_to_all(now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now, &mut due);
         for alarm in due.drain(..) {

@@ -53,6 +53,7 @@ impl Hub {
         }
         self.peers[index].stage = Stage::Closing(now + CLOSE_TIME);
         self.peers[index].paused_until = None;
+        self.peers[index].recoveries.clear();
         while let Some(place) = self.peers[index].subscriptions.len().checked_sub(1) {
             self.release(index, place);
         }

@@ -9,9 +9,11 @@ use dunlin_protocol::{
 
 use super::effect::PeerKey;
 use super::moment::Moment;
+use super::paging::Question;
 use super::peer::{Flood, Stage};
 use super::publishing::Submission;
 use super::refusal::Refusal;
+use super::subscriptions::Wish;
 use super::tally::{FrameType, Invalid, Limit};
 use super::{Hub, Message, Reach};
 use crate::config::{Dialect as Speech, OnUnknown};
@@ -111,7 +113,7 @@ impl Hub {
     }
 
     /// Notes that something was refused for its rate; says whether this is worth an answer.
-    fn note_flood(&mut self, now: Moment, index: usize) -> bool {
+    pub(super) fn note_flood(&mut self, now: Moment, index: usize) -> bool {
         let peer = &mut self.peers[index];
         let flood = peer.flood.filter(|flood| now.since(flood.last) < QUIET_TIME);
         let since = flood.map_or(now, |flood| flood.since);
@@ -145,16 +147,18 @@ impl Hub {
     fn obey(&mut self, now: Moment, index: usize, request: Request) -> Result<(), FrameError> {
         let Request { id, frame } = request;
         match frame {
-            ClientFrame::Subscribe { topic, .. } => self
-                .subscribe(now, index, &topic, id.clone())
-                .or_else(|refusal| refusal.tell(id, Some(topic))),
+            ClientFrame::Subscribe { topic, since, replay, .. } => {
+                let wish = Wish { topic: &topic, since: since.as_deref(), replay };
+                let done = self.subscribe(now, index, &wish, id.clone());
+                done.or_else(|refusal| refusal.tell(id, Some(topic)))
+            }
             ClientFrame::Unsubscribe { topic } => {
                 self.unsubscribe(index, &topic, id.as_ref()).or_else(|refusal| refusal.tell(id, Some(topic)))
             }
-            ClientFrame::Publish { to, payload, echo, .. } => {
+            ClientFrame::Publish { to, payload, echo, key } => {
                 let topic = if let Recipients::Topic(topic) = &to { Some(topic.clone()) } else { None };
                 let echo = echo.unwrap_or_else(|| self.endpoint(index).echo);
-                let submission = Submission { to, payload, echo, request: id.clone() };
+                let submission = Submission { to, payload, echo, key, request: id.clone() };
                 self.publish(now, index, submission).or_else(|refusal| refusal.tell(id, topic))
             }
             ClientFrame::Hello => {
@@ -165,14 +169,18 @@ impl Hub {
                 self.acknowledge(index, id.as_ref(), None);
                 Ok(())
             }
-            ClientFrame::History { topic, .. } => {
-                Refusal::new(ErrorCode::InvalidTopic, "the topic keeps no history").tell(id, Some(topic))
+            ClientFrame::History { topic, since, before, limit } => {
+                let (since, before) = (since.as_deref(), before.as_deref());
+                let question = Question { topic: &topic, since, before, limit };
+                let done = self.read_history(now, index, &question, id.as_ref());
+                done.or_else(|refusal| refusal.tell(id, Some(topic)))
             }
             ClientFrame::Presence { topic, .. } => {
                 Refusal::new(ErrorCode::InvalidTopic, "the topic has no presence").tell(id, Some(topic))
             }
-            ClientFrame::Resume { .. } => {
-                Refusal::new(ErrorCode::Unauthenticated, "no such grant").tell(id, None)
+            ClientFrame::Resume { grant, topics } => {
+                let done = self.resume(now, index, (&grant, &topics), id.as_ref());
+                done.or_else(|refusal| refusal.tell(id, None))
             }
             ClientFrame::Auth { .. } => {
                 Refusal::new(ErrorCode::Forbidden, "this endpoint takes no tokens").tell(id, None)

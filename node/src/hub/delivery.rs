@@ -1,10 +1,13 @@
 //! Publications and answers into outboxes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, ServerFrame, json};
+use dunlin_protocol::{Envelope, Namespace, Position, ServerFrame, Topic, json};
 
 use super::arena::Piece;
 use super::effect::{PeerKey, Tag};
+use super::memory::Memory;
 use super::moment::Moment;
 use super::peer::{NOT_YET, Stage};
 use super::{Alarm, Hub, Reach};
@@ -16,8 +19,11 @@ use crate::wire::{self, Opcode};
 impl Hub {
     /// A publication for the audience of a topic. Peers in a topic listed before it are served from that
     /// topic's copy (T4); the publisher is left out unless it asked for its own (T2).
-    pub fn deliver(&mut self, tag: Tag, publication: &Publication) {
+    pub fn deliver(&mut self, tag: Tag, publication: &Arc<Publication>) {
         let Some(topic) = self.topics.find(tag) else { return };
+        if self.topics[topic].memory.is_some() {
+            return self.take_version(topic, publication);
+        }
         let excluded = self.excluded(&publication.envelope);
         let mark = self.mark_earlier_topics(topic, publication);
         let slow = self.topics[topic].slow;
@@ -51,22 +57,28 @@ impl Hub {
     }
 
     /// The broker says that publications on a topic may be missing here: peers that understand it are told.
-    pub fn missed(&mut self, tag: Tag, Gap { reason, .. }: Gap) {
+    pub fn missed(&mut self, tag: Tag, gap: Gap) {
         let Some(topic) = self.topics.find(tag) else { return };
-        let name = self.topics[topic].name.clone();
-        let gap = ServerFrame::Gap { topic: &name, from: None, to: None, reason };
+        self.hand_out_staged(topic);
+        let mut memory = self.topics[topic].memory.take();
+        let (name, namespace) = self.names(topic);
+        let frame = gap_frame(&name, &namespace, gap);
         let audience = std::mem::take(&mut self.topics[topic].audience);
         let mut pieces = [const { None }; DIALECTS];
         for &index in &audience {
             let dialect = self.outboxes[index as usize].dialect;
-            if dialect.is_v1() {
+            let later = |memory: &mut Box<Memory>| memory.keep_gap(index, gap);
+            if dialect.is_v1() && !memory.as_mut().is_some_and(later) {
                 let arena = &mut self.arena;
-                let piece =
-                    pieces[dialect as usize].get_or_insert_with(|| arena.take_in(&dialect.frame(&gap)));
+                let piece = pieces[dialect as usize].get_or_insert_with(|| arena.take_in(&frame(dialect)));
                 self.send_piece(index as usize, piece);
             }
         }
         self.topics[topic].audience = audience;
+        if let Some(memory) = &mut memory {
+            memory.tip = gap.to.or(memory.tip);
+        }
+        self.topics[topic].memory = memory;
     }
 
     /// The broker says how far publications get from now on.
@@ -95,7 +107,7 @@ impl Hub {
     }
 
     /// Who published it, if that peer is here and is not to hear it.
-    fn excluded(&self, envelope: &Envelope) -> Option<u32> {
+    pub(super) fn excluded(&self, envelope: &Envelope) -> Option<u32> {
         let origin = envelope.origin.filter(|_| !envelope.echo)?;
         self.find(origin).map(|peer| peer.index)
     }
@@ -129,7 +141,15 @@ impl Hub {
         self.send_piece(index, &piece);
     }
 
-    fn send_piece(&mut self, index: usize, piece: &Piece) {
+    /// A whole frame for one peer, shared if it is large.
+    pub(super) fn send_frame(&mut self, index: usize, frame: &Bytes) {
+        if !matches!(self.peers[index].stage, Stage::Closing(_)) {
+            let piece = self.arena.take_in(frame);
+            self.send_piece(index, &piece);
+        }
+    }
+
+    pub(super) fn send_piece(&mut self, index: usize, piece: &Piece) {
         if self.would_overflow(index, piece) {
             return self.fall_behind(index, Slow::Close);
         }
@@ -194,6 +214,17 @@ impl Hub {
         }
         self.topics[topic].audience = audience;
     }
+}
+
+/// The frame that tells of a gap, for each dialect.
+pub(super) fn gap_frame<'a>(
+    topic: &'a Topic,
+    namespace: &Namespace,
+    Gap { from, to, reason }: Gap,
+) -> impl Fn(Dialect) -> Bytes + use<'a> {
+    let cursor = |position: Position| position.cursor(namespace, topic);
+    let gap = ServerFrame::Gap { topic, from: from.map(cursor), to: to.map(cursor), reason };
+    move |dialect| dialect.frame(&gap)
 }
 
 fn users_frame(session: &Session, dialect: Dialect, users: u64) -> Bytes {

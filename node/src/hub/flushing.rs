@@ -63,8 +63,14 @@ impl Hub {
     /// may be a little more than that on its way out.
     #[inline]
     pub(super) fn would_overflow(&self, index: usize, piece: &Piece) -> bool {
+        !self.has_room(index, piece.len())
+    }
+
+    /// Whether a peer may be owed so many bytes more.
+    #[inline]
+    pub(super) fn has_room(&self, index: usize, bytes: usize) -> bool {
         let owed = self.outboxes[index].owed();
-        owed > 0 && owed + piece.len() > self.settings.limits.outbox
+        owed == 0 || owed + bytes <= self.settings.limits.outbox
     }
 
     /// Notes deliveries that the outboxes now owe.
@@ -77,6 +83,7 @@ impl Hub {
 
     /// Writes the outboxes that have waited longest, each as far as its socket goes.
     pub fn flush(&mut self, mut write: impl FnMut(PeerKey, &Write<'_>) -> Wrote) {
+        self.hand_out_all_staged();
         let is_crowded = self.owed > self.settings.outbox_total;
         let most = if self.is_full() || is_crowded { usize::MAX } else { FLUSHED_AT_ONCE };
         for _ in 0..most {
@@ -92,6 +99,7 @@ impl Hub {
         self.crowded = self.dirty.is_empty() && self.owed > self.settings.outbox_total;
         self.outbox_full &= !self.dirty.is_empty();
         self.arena.sweep();
+        self.catch_up_emptied();
         while let Some(delivered) = self.delivered.pop_front_if(|each| each.flushed <= self.flushed) {
             self.tally.delivered.push((delivered.published_us, delivered.count));
         }
@@ -102,6 +110,7 @@ impl Hub {
         if let Some(index) = self.peer(key) {
             self.outboxes[index].blocked = false;
             self.write_out(index, &mut write);
+            self.catch_up_emptied();
         }
     }
 
@@ -109,7 +118,12 @@ impl Hub {
         let outbox = &mut self.outboxes[index];
         let key = outbox.key(index);
         while !outbox.blocked {
-            let Some(next) = outbox.next_write(&self.arena, &mut self.gather) else { return };
+            let Some(next) = outbox.next_write(&self.arena, &mut self.gather) else {
+                if outbox.behind {
+                    self.emptied.push(index as u32);
+                }
+                return;
+            };
             let wrote = write(key, &next);
             drop(next);
             let Wrote::Bytes(count) = wrote else {
@@ -142,7 +156,9 @@ impl Hub {
         self.tally.limited(Limit::Outbox);
         match slow {
             Slow::Drop => self.tally.slow(Action::Drop),
-            Slow::Close | Slow::Coalesce | Slow::Gap => self.overflowed.push(index as u32),
+            Slow::Gap => self.tally.slow(Action::Gap),
+            Slow::Coalesce => self.tally.slow(Action::Coalesce),
+            Slow::Close => self.overflowed.push(index as u32),
         }
     }
 

@@ -7,8 +7,13 @@ use super::effect::{Effect, PeerKey, Tag};
 use super::moment::Moment;
 use super::outbox::Outbox;
 use super::peer::{Arrival, Buckets, Peer, Stage};
+use super::recovering::Asker;
 use super::topics::{Reach, Waiter};
 use super::{Hub, PEERS_MAX, id_at};
+use crate::history::{Asked, Since};
+
+/// What an opening asks of a topic that remembers.
+const NOTHING_ASKED: Asked = Asked { since: Since::Nothing, replay: None };
 
 impl Hub {
     /// A peer arrives. It joins its endpoint's topics; [`Effect::Read`] says when its messages may be read
@@ -32,7 +37,7 @@ impl Hub {
         self.namespaces[namespace].members.push(index as u32);
         self.recounted.push(namespace);
         self.set_alarm(index);
-        self.greet(index);
+        self.greet(now, index);
         self.await_opening(index, key);
         Some(key)
     }
@@ -49,6 +54,9 @@ impl Hub {
             unanswered: 0,
             stage: Stage::Opening(0),
             subscriptions: SmallVec::new(),
+            recoveries: Vec::new(),
+            resumed: false,
+            shares: Vec::new(),
             buckets: Buckets::default(),
             flood: None,
             paused_until: None,
@@ -60,17 +68,15 @@ impl Hub {
         }
     }
 
-    fn greet(&mut self, index: usize) {
+    fn greet(&mut self, now: Moment, index: usize) {
         if !self.outboxes[index].dialect.is_v1() {
             return;
         }
         let settings = self.settings.clone();
         let ping_ms = u64::try_from(self.endpoint(index).heartbeat.as_millis()).unwrap_or(u64::MAX);
-        let peer = self.peers[index].id;
-        self.answer(
-            index,
-            &ServerFrame::Welcome { peer, node: &settings.node, ping_ms, grant: None, user: None },
-        );
+        let (peer, grant) = (self.peers[index].id, self.grant(now, index));
+        let grant = grant.as_deref();
+        self.answer(index, &ServerFrame::Welcome { peer, node: &settings.node, ping_ms, grant, user: None });
     }
 
     /// Joins the endpoint's topics and waits for what is not known yet: their reach, and the first count.
@@ -79,7 +85,11 @@ impl Hub {
         let endpoint = &settings.endpoints[usize::from(self.peers[index].endpoint)];
         let mut awaited = 0;
         for topic in endpoint.internals.iter().chain(&endpoint.defaults) {
-            if self.hold(index, topic).is_some_and(|topic| self.await_topic(topic, Waiter::Opening(key))) {
+            let Some(topic) = self.hold(index, topic) else { continue };
+            if self.topics[topic].memory.is_some() {
+                self.ask_recovery(index, topic, NOTHING_ASKED, Asker::Opening);
+                awaited += 1;
+            } else if self.await_topic(topic, Waiter::Opening(key)) {
                 awaited += 1;
             }
         }
@@ -95,7 +105,7 @@ impl Hub {
     }
 
     /// One thing a peer's opening waited for has come.
-    fn advance_opening(&mut self, key: PeerKey) {
+    pub(super) fn advance_opening(&mut self, key: PeerKey) {
         let Some(index) = self.peer(key) else { return };
         let Stage::Opening(awaited) = &mut self.peers[index].stage else { return };
         *awaited -= 1;
@@ -104,7 +114,7 @@ impl Hub {
         }
     }
 
-    /// The stored states first (none: every topic is relay), then `session`, then live (W5).
+    /// The stored states came already; now `session`, then what was published since, then live (W5).
     fn complete_opening(&mut self, index: usize) {
         self.peers[index].stage = Stage::Open;
         let topics: SmallVec<[u32; 4]> =
@@ -112,6 +122,7 @@ impl Hub {
         for topic in topics {
             self.enter_audience(index, topic as usize);
         }
+        self.release_held(index);
         let key = self.peers[index].key(index);
         self.effects.push(Effect::Read(key));
     }

@@ -38,6 +38,8 @@ pub struct Outbox {
     pub dialect: Dialect,
     /// Whether the socket took no more at the last write.
     pub blocked: bool,
+    /// Whether its peer lacks something that it is to get once this is empty.
+    pub behind: bool,
     /// While it waits for a flush: the chunk of the arena it holds.
     pub held: Option<u32>,
     /// Its peer's serial; kept here for the same reason.
@@ -59,7 +61,17 @@ impl Outbox {
     /// of bytes.
     pub fn new(dialect: Dialect, serial: u32) -> Self {
         let pieces = SmallVec::new();
-        Self { pieces, written: 0, owed: 0, fresh: 0, dialect, blocked: false, held: None, serial }
+        Self {
+            pieces,
+            written: 0,
+            owed: 0,
+            fresh: 0,
+            dialect,
+            blocked: false,
+            behind: false,
+            held: None,
+            serial,
+        }
     }
 
     /// The key of the peer at this index, whose outbox it is.

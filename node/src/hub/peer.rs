@@ -87,8 +87,14 @@ pub struct Peer {
     pub stage: Stage,
     /// What it subscribes to.
     pub subscriptions: SmallVec<[Subscription; 2]>,
+    /// Tickets of recoveries that it waits for.
+    pub recoveries: Vec<u32>,
+    /// Whether it took up an earlier session.
+    pub resumed: bool,
     /// Limits by rate.
     pub buckets: Buckets,
+    /// Limits by rate that topics have of their own, by rule.
+    pub shares: Vec<(u32, Bucket)>,
     /// When its frames began to exceed a rate without a quiet second since.
     pub flood: Option<Flood>,
     /// Until when it is not read, because it said more than it may.

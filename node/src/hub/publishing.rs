@@ -15,6 +15,8 @@ pub(super) struct Submission {
     pub(super) payload: Payload,
     /// Whether the publisher hears it, too.
     pub(super) echo: bool,
+    /// Makes a repetition happen once.
+    pub(super) key: Option<Box<str>>,
     /// The id to answer under.
     pub(super) request: Option<RequestId>,
 }
@@ -34,8 +36,7 @@ impl Hub {
                 topics.iter().try_for_each(|topic| self.may_publish(index, topic))?;
             }
         }
-        self.submit(now, index, submission);
-        Ok(())
+        self.submit(now, index, submission)
     }
 
     fn may_broadcast(&self, index: usize) -> Result<(), Refusal> {
@@ -71,40 +72,50 @@ impl Hub {
             Message::Text(bytes) => Payload { kind: Kind::Text, bytes },
             Message::Binary(bytes) => Payload { kind: Kind::Binary, bytes },
         };
-        match self.pass(now, index, Rated::Publish) {
-            Ok(()) => {
-                let echo = self.endpoint(index).echo;
-                let submission = Submission { to: Recipients::Topic(topic), payload, echo, request: None };
-                self.submit(now, index, submission);
-            }
-            Err(refusal) => self.refuse(index, &refusal.error(None)),
+        let echo = self.endpoint(index).echo;
+        let submission = Submission { to: Recipients::Topic(topic), payload, echo, key: None, request: None };
+        let passed = self.pass(now, index, Rated::Publish);
+        if let Err(refusal) = passed.and_then(|()| self.submit(now, index, submission)) {
+            self.refuse(index, &refusal.error(None));
         }
     }
 
-    fn submit(&mut self, now: Moment, index: usize, submission: Submission) {
-        let Submission { to, payload, echo, request } = submission;
-        let peer = &self.peers[index];
+    /// Hands a publish on, as the rules of its topics say.
+    fn submit(&mut self, now: Moment, index: usize, mut submission: Submission) -> Result<(), Refusal> {
+        if let Some(retention) = self.apply_rules(now, index, &mut submission)? {
+            return self.commit(now, index, submission, retention);
+        }
+        let request = submission.request.clone();
         let unawaited = if request.is_none() { UNAWAITED } else { 0 };
-        let ticket = self.tickets.insert(Ticket { peer: peer.key(index), request }) as u32 | unawaited;
-        let envelope = Envelope {
+        let peer = self.peers[index].key(index);
+        let ticket = self.tickets.insert(Ticket::Publish { peer, request }) as u32 | unawaited;
+        let envelope = self.envelope(now, index, submission);
+        self.effects.push(Effect::Publish { ticket, envelope });
+        Ok(())
+    }
+
+    pub(super) fn envelope(&self, now: Moment, index: usize, submission: Submission) -> Envelope {
+        let Submission { to, payload, echo, .. } = submission;
+        let peer = &self.peers[index];
+        Envelope {
             origin: Some(peer.id),
             echo,
             at_us: now.micros(),
             namespace: self.namespaces[peer.namespace as usize].name.clone(),
             to,
             payload,
-        };
-        self.effects.push(Effect::Publish { ticket, envelope });
+        }
     }
 
     /// The broker's answer to a publish.
     pub fn settled(&mut self, ticket: u32, outcome: Result<Reach, PublishError>) {
-        let Some(ticket) = self.tickets.try_remove((ticket & !UNAWAITED) as usize) else { return };
+        let ticket = self.tickets.try_remove((ticket & !UNAWAITED) as usize);
+        let Some(Ticket::Publish { peer, request }) = ticket else { return };
         self.tally.publications += u64::from(outcome.is_ok());
-        let Some(index) = self.peer(ticket.peer) else { return };
+        let Some(index) = self.peer(peer) else { return };
         match outcome {
             Ok(reach) => {
-                if let Some(id) = &ticket.request {
+                if let Some(id) = &request {
                     let local = reach == Reach::Node;
                     self.answer(
                         index,
@@ -118,7 +129,7 @@ impl Hub {
                     PublishError::Refused => ErrorCode::Internal,
                 };
                 let text = error.to_string();
-                let id = ticket.request.as_ref();
+                let id = request.as_ref();
                 self.answer(index, &ServerFrame::Error { code, error: &text, id, topic: None });
             }
         }

@@ -5,50 +5,79 @@ use dunlin_protocol::{ErrorCode, RequestId, ServerFrame, Topic};
 use super::Hub;
 use super::conversation::Rated;
 use super::effect::{Effect, Interest};
+use super::memory::Memory;
 use super::moment::Moment;
 use super::peer::{NOT_YET, Subscription};
+use super::recovering::Asker;
 use super::refusal::Refusal;
 use super::tally::Limit;
-use super::topics::{Reach, Waiter};
+use super::topics::{Manner, Reach, Waiter};
 use crate::config::Slow;
+use crate::history::{Asked, Since};
+
+/// What a peer wants of a topic.
+pub(super) struct Wish<'a> {
+    pub(super) topic: &'a Topic,
+    /// The cursor it has.
+    pub(super) since: Option<&'a str>,
+    /// How many publications of a log it wants.
+    pub(super) replay: Option<u32>,
+}
 
 impl Hub {
     pub(super) fn subscribe(
         &mut self,
         now: Moment,
         index: usize,
-        topic: &Topic,
+        wish: &Wish<'_>,
         id: Option<RequestId>,
     ) -> Result<(), Refusal> {
         self.pass(now, index, Rated::Subscribe)?;
-        self.refuse_internal(index, topic)?;
-        let (endpoint, peer) = (self.endpoint(index), &self.peers[index]);
-        let is_default = endpoint.defaults.contains(topic);
-        let allowed = is_default
-            || !topic.is_reserved()
-                && endpoint.subscribe.iter().any(|pattern| pattern.matches(topic.as_str(), peer.scope()));
-        if !allowed {
-            return Err(Refusal::new(
-                ErrorCode::Forbidden,
-                "this endpoint does not let you subscribe to the topic",
-            ));
-        }
-        let known = self.namespaces[peer.namespace as usize].topics.get(topic).copied();
+        self.take_on(index, wish, id)
+    }
+
+    /// Subscribes a peer, if it may.
+    pub(super) fn take_on(
+        &mut self,
+        index: usize,
+        wish: &Wish<'_>,
+        id: Option<RequestId>,
+    ) -> Result<(), Refusal> {
+        self.may_subscribe(index, wish.topic)?;
+        self.may_recover(index)?;
+        let peer = &self.peers[index];
+        let known = self.namespaces[peer.namespace as usize].topics.get(wish.topic).copied();
         if let Some(known) = known.filter(|known| peer.subscribes(*known)) {
-            self.finish_subscribe(index, known, id);
+            self.finish_subscribe(index, known, wish, id);
             return Ok(());
         }
         if peer.subscriptions.len() as u64 >= self.settings.limits.subscriptions as u64 {
             self.tally.limited(Limit::Subscriptions);
             return Err(Refusal::new(ErrorCode::Limit, "too many subscriptions"));
         }
-        if let Some(topic) = self.hold(index, topic) {
-            self.finish_subscribe(index, topic, id);
+        if let Some(topic) = self.hold(index, wish.topic) {
+            self.finish_subscribe(index, topic, wish, id);
         }
         Ok(())
     }
 
-    fn finish_subscribe(&mut self, index: usize, topic: usize, id: Option<RequestId>) {
+    /// The policy's word.
+    pub(super) fn may_subscribe(&self, index: usize, topic: &Topic) -> Result<(), Refusal> {
+        self.refuse_internal(index, topic)?;
+        let (endpoint, scope) = (self.endpoint(index), self.peers[index].scope());
+        let is_named = || endpoint.subscribe.iter().any(|pattern| pattern.matches(topic.as_str(), scope));
+        if endpoint.defaults.contains(topic) || !topic.is_reserved() && is_named() {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::Forbidden, "this endpoint does not let you subscribe to the topic"))
+    }
+
+    fn finish_subscribe(&mut self, index: usize, topic: usize, wish: &Wish<'_>, id: Option<RequestId>) {
+        if self.topics[topic].memory.is_some() {
+            let (name, namespace) = self.names(topic);
+            let asked = Asked { since: Since::of(wish.since, &namespace, &name), replay: wish.replay };
+            return self.ask_recovery(index, topic, asked, Asker::Peer(id));
+        }
         let key = self.peers[index].key(index);
         if !self.await_topic(topic, Waiter::Subscribe(key, id.clone())) {
             self.complete_subscribe(index, topic, id);
@@ -66,7 +95,9 @@ impl Hub {
         let place = place.clone().position(|each| self.topics[each.topic as usize].name == *topic);
         if let Some(place) = place {
             let known = self.peers[index].subscriptions[place].topic as usize;
-            for waiting in self.topics.stop_waiting(known, self.peers[index].key(index)) {
+            let mut waiting = self.abandon_recoveries(index, known);
+            waiting.extend(self.topics.stop_waiting(known, self.peers[index].key(index)));
+            for waiting in waiting {
                 self.acknowledge(index, Some(&waiting), Some(topic));
             }
             self.release(index, place);
@@ -86,8 +117,9 @@ impl Hub {
         if self.topics.subscribe(topic) == Interest::Began && !self.is_session(topic) {
             let tag = self.topics.tag(topic);
             let namespace = self.namespaces[namespace].name.clone();
-            let retention = None;
-            let topic = self.topics[topic].name.clone();
+            let state = &self.topics[topic];
+            let retention = state.memory.as_ref().map(|memory| memory.retention.clone());
+            let topic = state.name.clone();
             self.effects.push(Effect::Join { tag, namespace, topic, retention });
         }
         self.peers[index].subscriptions.push(Subscription { topic: topic as u32, position: NOT_YET });
@@ -97,12 +129,23 @@ impl Hub {
     fn add_topic(&mut self, namespace: usize, name: &Topic) -> usize {
         let session = self.settings.session.topic.as_ref() == Some(name);
         let reach = if session { Reach::Live } else { Reach::Joining(Vec::new()) };
-        let namespace_name = &self.namespaces[namespace].name;
-        let rule = self.settings.topics.iter().find(|rule| rule.matches(namespace_name, name));
-        let slow = rule.map_or(Slow::Close, |rule| rule.slow);
-        let topic = self.topics.insert(name.clone(), namespace, reach, slow);
+        let manner = self.manner_of(namespace, name, session);
+        let topic = self.topics.insert(name.clone(), namespace, reach, manner);
         self.namespaces[namespace].topics.insert(name.clone(), topic);
         topic
+    }
+
+    /// What the rules say of a topic; the one that tells counts remembers nothing.
+    fn manner_of(&self, namespace: usize, name: &Topic, is_session: bool) -> Manner {
+        let namespace = &self.namespaces[namespace].name;
+        let mut rules = self.settings.topics.iter().enumerate();
+        let Some((number, rule)) = rules.find(|(_, rule)| rule.matches(namespace, name)) else {
+            return Manner { slow: Slow::Close, rule: None, memory: None };
+        };
+        let retention = rule.retention.clone().filter(|_| !is_session);
+        let slow = if is_session && rule.retention.is_some() { Slow::Close } else { rule.slow };
+        let memory = retention.map(|retention| Box::new(Memory::new(retention)));
+        Manner { slow, rule: Some(number as u32), memory }
     }
 
     /// Whether the topic is not live yet; then `waiter` will be called.
@@ -152,6 +195,9 @@ impl Hub {
         let topic = subscription.topic as usize;
         if subscription.position != NOT_YET {
             self.leave_audience(topic, subscription.position);
+        }
+        if let Some(memory) = &mut self.topics[topic].memory {
+            memory.catch_up(key.index);
         }
         if self.topics.unsubscribe(topic, key) == Interest::Ended {
             self.forget_topic(topic);

@@ -66,7 +66,9 @@ labels! {
         FramesPerSecond => "frames_per_second",
         PublishesPerSecond => "publishes_per_second",
         SubscribesPerSecond => "subscribes_per_second",
+        TopicRate => "topic_rate",
         Subscriptions => "subscriptions",
+        Recoveries => "recoveries",
         Outbox => "outbox",
         OutboxTotal => "outbox_total",
         Peers => "peers",
@@ -85,6 +87,8 @@ labels! {
     Slow {
         Close => "close",
         Drop => "drop",
+        Coalesce => "coalesce",
+        Gap => "gap",
     }
 }
 

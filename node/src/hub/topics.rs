@@ -5,6 +5,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::effect::{Interest, PeerKey, Tag};
+use super::memory::Memory;
 use crate::config::Slow;
 
 /// Who waits for a topic to become live.
@@ -51,12 +52,27 @@ pub struct TopicState {
     pub reach: Reach,
     /// What to do with peers that can't keep up.
     pub slow: Slow,
+    /// Which of the configured rules is about it.
+    pub rule: Option<u32>,
+    /// What is kept of it, if it remembers.
+    pub memory: Option<Box<Memory>>,
     /// The last delivery to several topics in which this one came before the one served.
     pub marked: u64,
     /// Peers that hear it, by slab index.
     pub audience: Vec<u32>,
     subscribers: u32,
     serial: u32,
+}
+
+/// What the rules say of a topic.
+#[derive(Debug)]
+pub struct Manner {
+    /// What to do with peers that can't keep up.
+    pub slow: Slow,
+    /// Which rule it is.
+    pub rule: Option<u32>,
+    /// What is kept of it, if it remembers.
+    pub memory: Option<Box<Memory>>,
 }
 
 /// The topics of a shard.
@@ -68,14 +84,17 @@ pub struct Topics {
 
 impl Topics {
     /// Adds a topic nobody subscribes to yet.
-    pub fn insert(&mut self, name: Topic, namespace: usize, reach: Reach, slow: Slow) -> usize {
+    pub fn insert(&mut self, name: Topic, namespace: usize, reach: Reach, manner: Manner) -> usize {
         self.serial = self.serial.wrapping_add(1);
         let (audience, serial) = (Vec::new(), self.serial);
+        let Manner { slow, rule, memory } = manner;
         self.states.insert(TopicState {
             name,
             namespace,
             reach,
             slow,
+            rule,
+            memory,
             marked: 0,
             audience,
             subscribers: 0,

@@ -68,7 +68,8 @@ pub fn b11_what_is_refused_changes_nothing(make: Factory<'_>) {
     for (commit, error) in refused {
         assert_eq!(two.commit(commit), Err(error));
     }
-    assert!(one.up_to_a_mark().is_empty(), "nobody hears of it");
+    let heard = one.up_to_a_mark();
+    assert!(heard.is_empty(), "nobody hears of it: {heard:?}");
     assert_eq!([one.state(1), one.state(2)], [Some("[1]".to_owned()), Some("{\"a\":1}".to_owned())]);
     assert_eq!(one.recover(1, Since::Nothing, None).position, Some(tips[0]));
     assert_eq!(one.recover(2, Since::Nothing, None).position, Some(tips[1]));

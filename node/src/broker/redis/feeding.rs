@@ -22,6 +22,8 @@ pub struct Listening {
     pub feed: Feed,
     /// Tells apart feeds whose channels had the same place.
     pub serial: u32,
+    /// Ears that are told that they hear the topic once it is known where it is.
+    untold: Vec<Ear>,
     /// Publishers that are told once the feed has passed what they published.
     owed: Vec<Owed>,
     /// Ears that were left out because their shard does not keep up, and what they had got.
@@ -61,8 +63,9 @@ impl Machine {
             return;
         }
         let feed = Feed::new(place, retention, rules);
-        let (owed, behind) = (Vec::new(), Vec::new());
-        *listening = Some(Box::new(Listening { feed, serial, owed, behind, later: None, renewed_at: now }));
+        let (untold, owed, behind) = (Vec::new(), Vec::new(), Vec::new());
+        *listening =
+            Some(Box::new(Listening { feed, serial, untold, owed, behind, later: None, renewed_at: now }));
         self.listeners.insert(channel);
     }
 
@@ -77,6 +80,18 @@ impl Machine {
         }
         self.said = said;
         self.settle_owed(now, channel);
+        self.tell_joined(channel, &[]);
+    }
+
+    /// Tells ears that they hear a topic: what is committed from then on reaches them.
+    pub(super) fn tell_joined(&mut self, channel: usize, ears: &[Ear]) {
+        let Some(listening) = self.listening(channel) else { return };
+        listening.untold.extend_from_slice(ears);
+        if listening.feed.is_settled() {
+            for (shard, tag) in std::mem::take(&mut listening.untold) {
+                self.stage(shard, Event::Joined(tag));
+            }
+        }
     }
 
     pub(super) fn listening(&mut self, channel: usize) -> Option<&mut Listening> {
@@ -106,6 +121,14 @@ impl Machine {
         if let Some(listening) = self.listening(channel) {
             listening.later = Some((at, ask));
             self.later.insert((at, channel));
+        }
+    }
+
+    /// An ear is gone: nothing is owed to it.
+    pub(super) fn forget_ear(&mut self, channel: usize, ear: Ear) {
+        if let Some(listening) = self.listening(channel) {
+            listening.untold.retain(|each| *each != ear);
+            listening.behind.retain(|(each, _)| *each != ear);
         }
     }
 

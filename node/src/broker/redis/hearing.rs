@@ -92,13 +92,14 @@ impl Machine {
         match channel.carries {
             Carries::Heartbeat => self.send_heartbeat(now),
             Carries::Namespace(_) => self.space_is_heard(now, index),
+            // A topic that remembers finds out by itself what was missed.
+            Carries::Topic(..) if channel.listening.is_some() => self.tell_joined(index, &untold),
             Carries::Topic(..) => self.topic_is_live(missed, &ears, &untold),
         }
     }
 
     fn topic_is_live(&mut self, missed: bool, ears: &[Ear], untold: &[Ear]) {
-        // A topic that remembers finds out what was missed.
-        if missed && !ears.first().is_some_and(|ear| self.ears.contains_key(ear)) {
+        if missed {
             self.tally.gap(Told::Link);
             for (shard, tag) in ears.iter().filter(|ear| !untold.contains(ear)) {
                 self.stage(*shard, Event::Missed(*tag, Gap::of(GapReason::Link)));

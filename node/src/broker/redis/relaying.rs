@@ -37,8 +37,12 @@ impl Machine {
             self.listen(now, index, ear, place, retention);
         }
         let away = !self.is_up();
-        if self.channels.join(index, ear, away) == Joined::Already {
-            self.stage(ear.0, Event::Joined(ear.1));
+        if self.channels.join(index, ear, away) == Joined::Later {
+            return;
+        }
+        match self.channels.channel(index).listening {
+            Some(_) => self.tell_joined(index, &[ear]),
+            None => self.stage(ear.0, Event::Joined(ear.1)),
         }
     }
 
@@ -55,6 +59,7 @@ impl Machine {
         self.ears.remove(&(shard, tag));
         if let Some(index) = self.channels.find(&self.scratch) {
             self.channels.leave(now, index, (shard, tag));
+            self.forget_ear(index, (shard, tag));
         }
     }
 

@@ -115,8 +115,10 @@ fn a_peer_is_greeted_counted_and_answered_in_messagepack() {
         ("topics", topics),
     ];
     assert_eq!(answer, map(&hello));
-    let answer =
-        world.answer_to(who, pack(&[("type", "history".into()), ("topic", "a".into()), ("limit", 1.into())]));
+    let answer = world.answer_to(
+        who,
+        pack(&[("type", "history".into()), ("topic", "a".into()), ("limit", 1.into()), ("id", 1.into())]),
+    );
     assert_eq!((&answer["type"], &answer["code"]), (&"error".into(), &"invalid_topic".into()));
 }
 

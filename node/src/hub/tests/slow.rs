@@ -23,6 +23,7 @@ fn toml(outbox: &str, total: &str, slow: &str) -> String {
         [[topic]]
         match = "a"
         slow = "{slow}"
+        payload = "{outbox}"
         "#
     )
 }

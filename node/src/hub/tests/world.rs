@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{CloseCode, Incarnation, Namespace, PeerId};
+use dunlin_protocol::{CloseCode, Incarnation, Namespace, PeerId, Recipients};
 
 use super::wire::{self, Socket};
 use crate::broker::{Broker, Command, Event, MemoryBroker};
 use crate::config::{Config, Flags, PathParams};
 use crate::exchange;
+use crate::history::Commit;
 use crate::hub::{Arrival, Effect, Hub, Message, Moment, PeerKey, Settings, Tally, Variables};
 use crate::publication::Dialect;
 
@@ -36,6 +37,8 @@ pub struct World {
     places: HashMap<(usize, PeerKey), Who>,
     /// Payloads in the order in which the broker got them.
     pub submitted: Vec<Bytes>,
+    /// The first number in each payload that was committed, by topic, in the order in which the broker got them.
+    pub committed: HashMap<String, Vec<usize>>,
     broker: MemoryBroker,
     inboxes: Vec<VecDeque<Event>>,
     effects: Vec<Effect>,
@@ -52,6 +55,7 @@ pub fn settings(toml: &str) -> Settings {
         limits: config.limits,
         session: config.session,
         topics: config.topics,
+        resume: config.resume,
         node: "node".to_owned(),
         incarnation: Incarnation(0x0123_4567_89ab_cdef),
     }
@@ -80,6 +84,7 @@ impl World {
             clients: Vec::new(),
             places: HashMap::new(),
             submitted: Vec::new(),
+            committed: HashMap::new(),
             broker,
             inboxes: vec![VecDeque::new(); hubs],
             effects: Vec::new(),
@@ -184,10 +189,24 @@ impl World {
             if let Command::Publish(_, envelope) = &command {
                 self.submitted.push(envelope.payload.bytes.clone());
             }
+            if let Command::Commit(_, commit) = &command {
+                self.note_commit(commit);
+            }
             commands.push(command);
         }
         self.effects = effects;
         self.broker.submit(hub, &mut commands);
+    }
+
+    fn note_commit(&mut self, commit: &Commit) {
+        let Recipients::Topic(topic) = &commit.envelope.to else { panic!("a commit is for one topic") };
+        let text = String::from_utf8_lossy(&commit.envelope.payload.bytes).into_owned();
+        let text = text.split_once(':').map_or(&*text, |(_, value)| value);
+        let digits: String =
+            text.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        if let Ok(number) = digits.parse() {
+            self.committed.entry(topic.as_str().to_owned()).or_default().push(number);
+        }
     }
 
     fn obey(&mut self, hub: usize, effect: Effect) {
