@@ -54,7 +54,7 @@ pub use self::flushing::Wrote;
 pub use self::moment::Moment;
 pub use self::outbox::Write;
 pub use self::peer::{Arrival, Variables};
-pub use self::tally::{FrameType, Invalid, Limit, Slow as SlowAction, Tally};
+pub use self::tally::{FrameType, Invalid, Kept, Limit, Recovered, Slow as SlowAction, Tally};
 
 use self::alarms::Alarm;
 use self::arena::Arena;

@@ -13,7 +13,7 @@ use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, Opts, Registry, Tex
 
 pub use self::latency::Latency;
 use crate::broker::{ClusterPeers, RedisMetrics, Status};
-use crate::hub::{FrameType, Invalid, Limit, Moment, SlowAction, Tally};
+use crate::hub::{FrameType, Invalid, Kept, Limit, Moment, Recovered, SlowAction, Tally};
 
 /// The node's counters and gauges.
 pub struct Metrics {
@@ -26,7 +26,8 @@ pub struct Metrics {
     closes: IntCounterVec,
     connections: IntCounterVec,
     rejections: IntCounterVec,
-    publications: IntCounter,
+    publications: Vec<IntCounter>,
+    recoveries: Vec<IntCounter>,
     deliveries: IntCounter,
     bytes_received: IntCounter,
     bytes_sent: IntCounter,
@@ -93,6 +94,8 @@ impl Metrics {
         let frames = ("dunlin_frames_received_total", "Frames received from peers.", "type");
         let invalid = ("dunlin_invalid_total", "Bad input from peers.", "reason");
         let limited = ("dunlin_limited_total", "Times a limit was met.", "limit");
+        let recoveries =
+            ("dunlin_recoveries_total", "Peers that came back with a cursor, by what they got.", "result");
         let slow = ("dunlin_slow_peers_total", "What was done about peers that could not keep up.", "action");
         let publications = Opts::new("dunlin_publications_total", "Publications accepted.");
         let publications = register(r, IntCounterVec::new(publications, &["mode", "source"]));
@@ -112,7 +115,11 @@ impl Metrics {
                 "result",
             ),
             rejections: counters(r, "dunlin_upgrade_rejections_total", "Upgrades refused.", "reason"),
-            publications: publications.with_label_values(&["relay", "peer"]),
+            publications: Kept::ALL
+                .iter()
+                .map(|each| publications.with_label_values(&[each.label(), "peer"]))
+                .collect(),
+            recoveries: closed_set(r, recoveries, Recovered::ALL.iter().map(|each| each.label())),
             deliveries: counter("dunlin_deliveries_total", "Publications put into peers' outboxes."),
             bytes_received: counter(
                 "dunlin_bytes_received_total",
@@ -151,11 +158,12 @@ impl Metrics {
         take_over(&self.invalid, &mut tally.invalid);
         take_over(&self.limited, &mut tally.limited);
         take_over(&self.slow, &mut tally.slow);
+        take_over(&self.publications, &mut tally.publications);
+        take_over(&self.recoveries, &mut tally.recoveries);
         for code in tally.closes.drain(..) {
             self.closes.with_label_values(&[CloseCode(code).label()]).inc();
         }
         let singles = [
-            (&self.publications, &mut tally.publications),
             (&self.deliveries, &mut tally.deliveries),
             (&self.bytes_received, &mut tally.bytes_received),
             (&self.bytes_sent, &mut tally.bytes_sent),

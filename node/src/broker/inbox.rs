@@ -78,7 +78,7 @@ impl Inbox {
 /// Whether a shard is woken for an event. The success of a publish that nobody asks about can wait until the
 /// shard has something else to do.
 fn is_urgent(event: &Event) -> bool {
-    !matches!(event, Event::Settled(ticket, Ok(_)) if ticket & UNAWAITED != 0)
+    !matches!(event, Event::Settled(ticket, Ok(_)) | Event::Committed(ticket, Ok(_)) if ticket & UNAWAITED != 0)
 }
 
 /// What an event costs an inbox, in bytes: publications do, the rest is bounded by what is subscribed to. What was

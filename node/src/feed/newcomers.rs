@@ -6,7 +6,7 @@ use dunlin_protocol::{Position, Unrecovered};
 
 use super::{Ask, Deep, Feed, Said, Stage};
 use crate::config::Mode;
-use crate::history::{Asked, Entry, PAGE_BYTES_MAX, Proof, Recovery, Since, Span};
+use crate::history::{Asked, CommitError, Entry, PAGE_BYTES_MAX, Proof, Recovery, Since, Span};
 use crate::hub::Moment;
 
 /// Somebody who is to be told what a topic holds.
@@ -34,6 +34,13 @@ impl Feed {
         // What is being read would look like all there is.
         if self.deep.is_none() {
             self.serve(said);
+        }
+    }
+
+    /// A shard does not listen any more: whoever it asked for is told so.
+    pub fn dismiss(&mut self, shard: usize, said: &mut Vec<Said>) {
+        for newcomer in self.newcomers.extract_if(.., |newcomer| newcomer.who.0 == shard) {
+            said.push(Said::Answer(newcomer.who, Box::new(Err(CommitError::Unavailable))));
         }
     }
 

@@ -7,6 +7,7 @@ use super::moment::Moment;
 use super::publishing::Submission;
 use super::recovering::code;
 use super::refusal::Refusal;
+use super::tally::Kept;
 use super::{Hub, RequestId, Ticket};
 use crate::config::{Mode, Retention};
 use crate::history::{Change, Commit, CommitError, as_json};
@@ -20,6 +21,8 @@ pub(super) struct Publisher {
     topic: Topic,
     /// Whether it is handed its own publication.
     hears_own: bool,
+    /// How the topic remembers, for metrics.
+    kept: Kept,
 }
 
 impl Hub {
@@ -48,7 +51,8 @@ impl Hub {
         let (key, hears_own) = (key.clone(), *echo || matches!(retention.mode, Mode::List | Mode::Map));
         let is_awaited = request.is_some() || self.outboxes[index].dialect.is_v1();
         let peer = self.peers[index].key(index);
-        let publisher = Publisher { peer, request: request.clone(), topic, hears_own };
+        let kept = Kept::of(retention.mode);
+        let publisher = Publisher { peer, request: request.clone(), topic, hears_own, kept };
         let ticket = self.tickets.insert(Ticket::Commit(publisher)) as u32;
         let ticket = if is_awaited { ticket } else { ticket | UNAWAITED };
         let envelope = self.envelope(now, index, submission);
@@ -61,7 +65,7 @@ impl Hub {
     pub fn committed(&mut self, ticket: u32, outcome: Result<Option<Position>, CommitError>) {
         let ticket = self.tickets.try_remove((ticket & !UNAWAITED) as usize);
         let Some(Ticket::Commit(publisher)) = ticket else { return };
-        self.tally.publications += u64::from(outcome.is_ok());
+        self.tally.publications[publisher.kept as usize] += u64::from(outcome.is_ok());
         let Some(index) = self.staying(publisher.peer) else { return };
         match outcome {
             Ok(position) => self.confirm(index, &publisher, position),

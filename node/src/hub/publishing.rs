@@ -6,7 +6,7 @@ use super::conversation::Rated;
 use super::effect::{Effect, UNAWAITED};
 use super::moment::Moment;
 use super::refusal::Refusal;
-use super::tally::FrameType;
+use super::tally::{FrameType, Kept};
 use super::{Hub, Message, PublishError, Reach, Ticket};
 
 /// What a peer wants published.
@@ -111,7 +111,7 @@ impl Hub {
     pub fn settled(&mut self, ticket: u32, outcome: Result<Reach, PublishError>) {
         let ticket = self.tickets.try_remove((ticket & !UNAWAITED) as usize);
         let Some(Ticket::Publish { peer, request }) = ticket else { return };
-        self.tally.publications += u64::from(outcome.is_ok());
+        self.tally.publications[Kept::Relay as usize] += u64::from(outcome.is_ok());
         let Some(index) = self.peer(peer) else { return };
         match outcome {
             Ok(reach) => {

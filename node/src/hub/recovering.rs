@@ -13,7 +13,7 @@ use super::effect::{Effect, PeerKey, Tag};
 use super::memory::{Behind, Latest};
 use super::peer::Stage;
 use super::refusal::Refusal;
-use super::tally::Limit;
+use super::tally::{Limit, Recovered};
 use super::{Hub, Ticket};
 use crate::history::{Asked, CommitError, Gap, Recovery, Since};
 
@@ -106,6 +106,9 @@ impl Hub {
     }
 
     fn take_up(&mut self, index: usize, topic: usize, recovery: &Recovery, asker: &Asker) {
+        if let Some(outcome) = recovery.recovered {
+            self.tally.recoveries[Recovered::of(outcome) as usize] += 1;
+        }
         self.make_abreast(index, topic, recovery);
         let is_v1 = self.outboxes[index].dialect.is_v1();
         match asker {

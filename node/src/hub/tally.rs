@@ -2,7 +2,9 @@
 //!
 //! Every label is a variant here, so a peer's words can never become one.
 
-use dunlin_protocol::ErrorCode;
+use dunlin_protocol::{ErrorCode, Unrecovered};
+
+use crate::config::Mode;
 
 /// Declares a closed set of metric labels and their texts.
 macro_rules! labels {
@@ -83,12 +85,59 @@ labels! {
 }
 
 labels! {
+    /// What became of a peer that came back with a cursor (`dunlin_recoveries_total{result}`, behaviours R1).
+    Recovered {
+        Recovered => "recovered",
+        Forked => "forked",
+        Expired => "expired",
+        Reset => "reset",
+        Unavailable => "unavailable",
+    }
+}
+
+labels! {
+    /// How a topic remembers (`dunlin_publications_total{mode}`).
+    Kept {
+        Relay => "relay",
+        Value => "value",
+        Log => "log",
+        List => "list",
+        Map => "map",
+    }
+}
+
+labels! {
     /// What was done about a slow peer (`dunlin_slow_peers_total{action}`, behaviours H6).
     Slow {
         Close => "close",
         Drop => "drop",
         Coalesce => "coalesce",
         Gap => "gap",
+    }
+}
+
+impl Recovered {
+    /// The result for an outcome.
+    pub const fn of(outcome: Result<(), Unrecovered>) -> Self {
+        match outcome {
+            Ok(()) => Self::Recovered,
+            Err(Unrecovered::Forked) => Self::Forked,
+            Err(Unrecovered::Expired) => Self::Expired,
+            Err(Unrecovered::Reset) => Self::Reset,
+            Err(Unrecovered::Unavailable) => Self::Unavailable,
+        }
+    }
+}
+
+impl Kept {
+    /// The label of a mode.
+    pub const fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Value => Self::Value,
+            Mode::Log => Self::Log,
+            Mode::List => Self::List,
+            Mode::Map => Self::Map,
+        }
     }
 }
 
@@ -119,8 +168,10 @@ pub struct Tally {
     pub slow: [u64; Slow::ALL.len()],
     /// Connections ended, by close code.
     pub closes: Vec<u16>,
-    /// Publications accepted from peers.
-    pub publications: u64,
+    /// Publications accepted from peers, by [`Kept`].
+    pub publications: [u64; Kept::ALL.len()],
+    /// Peers that came back, by [`Recovered`].
+    pub recoveries: [u64; Recovered::ALL.len()],
     /// Publications put into outboxes.
     pub deliveries: u64,
     /// Bytes read from the sockets.

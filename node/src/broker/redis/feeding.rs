@@ -125,7 +125,8 @@ impl Machine {
     }
 
     /// An ear is gone: nothing is owed to it.
-    pub(super) fn forget_ear(&mut self, channel: usize, ear: Ear) {
+    pub(super) fn forget_ear(&mut self, now: Moment, channel: usize, ear: Ear) {
+        self.drive(now, channel, |feed, said| feed.dismiss(ear.0, said));
         if let Some(listening) = self.listening(channel) {
             listening.untold.retain(|each| *each != ear);
             listening.behind.retain(|(each, _)| *each != ear);

@@ -59,7 +59,7 @@ impl Machine {
         self.ears.remove(&(shard, tag));
         if let Some(index) = self.channels.find(&self.scratch) {
             self.channels.leave(now, index, (shard, tag));
-            self.forget_ear(index, (shard, tag));
+            self.forget_ear(now, index, (shard, tag));
         }
     }
 
