@@ -34,6 +34,8 @@ pub struct Feed {
     /// The last entries up to the tip.
     ring: Span,
     state: State,
+    /// What the ring may cost, in bytes.
+    allowed: usize,
     /// How large the state was when it was delivered last, in bytes.
     whole_bytes: usize,
     newcomers: Vec<Newcomer>,
@@ -121,10 +123,10 @@ pub enum Said {
     Reset(Position, Option<Arc<Publication>>),
     /// For one newcomer: which one, and what it has to know.
     Answer((usize, u32), Box<Result<Recovery, CommitError>>),
-    /// To be asked.
-    Ask(Ask),
+    /// To be asked; the number comes back with the answer.
+    Ask(u64, Ask),
     /// To be asked after [`MEND_PAUSE`].
-    AskLater(Ask),
+    AskLater(u64, Ask),
     /// An entry could not be read.
     Unreadable,
 }
@@ -166,6 +168,7 @@ impl Feed {
             stage: Stage::Deaf,
             tip: None,
             ring: Span::default(),
+            allowed: RING_BYTES,
             whole_bytes: 0,
             newcomers: Vec::new(),
             asked: None,
@@ -223,14 +226,10 @@ impl Feed {
         self.state.is_kept()
     }
 
-    /// Entries of what was delivered last, in bytes.
-    pub fn ring_bytes(&self) -> usize {
-        self.ring.bytes()
-    }
-
-    /// Keeps no more than the last few entries: there is too little room for all topics' last ones.
-    pub fn shrink(&mut self) {
-        self.ring.trim(1, 0);
+    /// Says how much the last entries may cost here, in bytes: all topics of a node share the room.
+    pub fn allow(&mut self, bytes: usize) {
+        self.allowed = bytes.min(RING_BYTES);
+        self.trim_ring();
     }
 
     /// The whole state, as newcomers get it.
@@ -267,10 +266,12 @@ impl Feed {
         }
     }
 
-    /// Redis was asked where many topics are; this is where this one was.
-    pub fn swept(&mut self, now: Moment, head: Option<Position>, said: &mut Vec<Said>) {
-        if self.stage == Stage::Live && head != self.tip {
-            self.mend(now, said);
+    /// Redis was asked where many topics are; this is where this one was. One that could not be read may be well again.
+    pub fn swept(&mut self, now: Moment, head: Result<Option<Position>, CommitError>, said: &mut Vec<Said>) {
+        match (self.stage, head) {
+            (Stage::Live, Ok(head)) if head != self.tip => self.mend(now, said),
+            (Stage::Refused(_), Ok(_)) => self.subscribing(said),
+            _ => {}
         }
     }
 
@@ -350,7 +351,7 @@ impl Feed {
     /// No more is kept than history itself keeps.
     fn trim_ring(&mut self) {
         let limit = if self.retention.mode == Mode::Value { 1 } else { self.retention.limit as usize };
-        self.ring.trim((limit + limit / 4 + 4).min(RING_ENTRIES), RING_BYTES);
+        self.ring.trim((limit + limit / 4 + 4).min(RING_ENTRIES), self.allowed);
     }
 
     fn deliver_one(&self, entry: &Entry, said: &mut Vec<Said>) {
@@ -377,7 +378,7 @@ impl Feed {
     fn ask(&mut self, ask: Ask, said: &mut Vec<Said>) {
         self.questions += 1;
         self.asked = Some(ask);
-        said.push(Said::Ask(ask));
+        said.push(Said::Ask(self.questions, ask));
     }
 
     fn ask_unless_asked(&mut self, ask: Ask, said: &mut Vec<Said>) {

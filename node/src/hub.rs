@@ -365,4 +365,4 @@ impl Chance {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,9 +10,9 @@ use crate::history::{CommitError, Entry, Gap, Members, Span, State};
 use crate::hub::Moment;
 
 impl Feed {
-    /// Redis answered what was asked.
-    pub fn answered(&mut self, now: Moment, answer: Answer, said: &mut Vec<Said>) {
-        let Some(ask) = self.asked.take() else { return };
+    /// Redis answered a question. Only the last one counts: what was asked before it has been overtaken.
+    pub fn answered(&mut self, now: Moment, question: u64, answer: Answer, said: &mut Vec<Said>) {
+        let Some(ask) = self.asked.take_if(|_| question == self.questions) else { return };
         self.answers = self.questions;
         match answer {
             Answer::Failed(error) => self.refuse(error),
@@ -25,7 +25,7 @@ impl Feed {
         }
         if self.asked.is_none() {
             self.serve(said);
-            self.deep = None;
+            self.keep_deep();
         }
     }
 
@@ -71,7 +71,7 @@ impl Feed {
         if self.mends.is_too_many(now) {
             self.questions += 1;
             self.asked = Some(ask);
-            return said.push(Said::AskLater(ask));
+            return said.push(Said::AskLater(self.questions, ask));
         }
         self.ask(ask, said);
     }
@@ -166,11 +166,11 @@ impl Feed {
             said.push(Said::Gap(Gap { from, to: Some(head), reason }));
             if self.state.is_kept() {
                 said.push(Said::Reset(head, self.state.publication(&self.place, head)));
-            } else {
-                said.extend(span.publications_from(0).into_iter().map(Said::Deliver));
             }
         }
+        let is_delivered = lost != Lost::Nothing && !self.state.is_kept();
         for entry in span.iter() {
+            said.extend(entry.publication.clone().filter(|_| is_delivered).map(Said::Deliver));
             said.extend(entry.id.map(|id| Said::Passed(id, entry.position)));
         }
         self.ring = span;

@@ -130,6 +130,16 @@ impl Feed {
             || matches!(asked, Some(Ask::From(offset)) if offset <= since.offset.max(1))
     }
 
+    /// What was read for some serves those, too, who come next.
+    pub(super) fn keep_deep(&mut self) {
+        let Some(Deep { span, .. }) = self.deep.take() else { return };
+        let is_longer = span.len() > self.ring.len() && span.last().map(|last| last.position) == self.tip;
+        if is_longer {
+            self.ring = span;
+            self.trim_ring();
+        }
+    }
+
     /// What a position would be if marks meant nothing.
     fn remarked(&self, since: Position) -> Position {
         let span = self.span();

@@ -73,7 +73,7 @@ pub struct Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Nothing happened; the publisher may try again.
-    #[error("the broker can't take publications now")]
+    #[error("the broker is not available now")]
     Unavailable,
     /// The answer was lost: it may have happened.
     #[error("the broker's answer was lost: whether it was published is unknown")]

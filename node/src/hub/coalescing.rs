@@ -90,7 +90,7 @@ impl Hub {
         self.fall_behind(index, slow);
         let why = match slow {
             Slow::Close => return,
-            Slow::Coalesce => Behind::Stale { even_own: false },
+            Slow::Coalesce => Behind::Stale { even_own: false, gap: None, resets: false },
             // Plain peers know no word for it.
             Slow::Gap | Slow::Drop if !self.outboxes[index].dialect.is_v1() => return,
             Slow::Gap | Slow::Drop => {
@@ -112,7 +112,8 @@ impl Hub {
     /// A peer gets the state when there is room.
     pub(super) fn make_stale(&mut self, index: usize, topic: usize, latest: Latest) {
         let Some(memory) = &mut self.topics[topic].memory else { return };
-        memory.fall_behind(index as u32, Behind::Stale { even_own: true });
+        let resets = matches!(latest, Latest::Reset(..));
+        memory.fall_behind(index as u32, Behind::Stale { even_own: true, gap: None, resets });
         memory.note_latest(latest);
         self.outboxes[index].behind = true;
     }
@@ -145,10 +146,16 @@ impl Hub {
         let latest = memory.latest.clone();
         match memory.catch_up(index as u32) {
             Some(Behind::Missing(gap)) => self.tell_gap(index, topic, gap),
-            Some(Behind::Stale { even_own }) => {
+            Some(Behind::Stale { even_own, gap, resets }) => {
                 let Some(latest) = latest else { return };
-                if !self.give_latest(index, topic, &latest, even_own) {
-                    memory.fall_behind(index as u32, Behind::Stale { even_own });
+                let replaces = resets || gap.is_some();
+                let given = if replaces { latest.clone().in_place_of_all() } else { latest.clone() };
+                if let Some(gap) = gap {
+                    self.tell_gap(index, topic, gap);
+                }
+                if !self.give_latest(index, topic, &given, even_own || replaces) {
+                    let why = Behind::Stale { even_own, gap: None, resets: replaces };
+                    memory.fall_behind(index as u32, why);
                     memory.note_latest(latest);
                     self.outboxes[index].behind = true;
                 }

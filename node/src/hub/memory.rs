@@ -50,6 +50,10 @@ pub enum Behind {
     Stale {
         /// Whether it gets also what it published itself: it asked for the state.
         even_own: bool,
+        /// What it was not told of yet; then the state stands in place of all it had.
+        gap: Option<Gap>,
+        /// Whether it was told of a gap, and not yet what there is instead.
+        resets: bool,
     },
     /// It misses publications, and is told when there is room.
     Missing(Gap),
@@ -57,6 +61,19 @@ pub enum Behind {
 
 /// Publications that wait for a peer's opening, at most.
 const HELD_MAX: usize = 256;
+
+impl Latest {
+    /// The same, standing in place of all that a peer had.
+    pub fn in_place_of_all(self) -> Self {
+        match self {
+            Self::Version(version) => match version.position {
+                Some(position) => Self::Reset(position, Some(version)),
+                None => Self::Version(version),
+            },
+            reset @ Self::Reset(..) => reset,
+        }
+    }
+}
 
 impl Memory {
     pub fn new(retention: Arc<Retention>) -> Self {
@@ -102,7 +119,7 @@ impl Memory {
         let has_state = self.has_state();
         match self.behind.get_mut(&peer) {
             None => return false,
-            Some(Behind::Stale { even_own }) => *even_own = false,
+            Some(Behind::Stale { even_own, .. }) => *even_own = false,
             Some(Behind::Missing(gap)) => gap.to = publication.position,
             Some(Behind::Opening { held, missed }) => {
                 if has_state {
@@ -125,7 +142,9 @@ impl Memory {
     pub fn keep_gap(&mut self, peer: u32, gap: Gap) -> bool {
         match self.behind.get_mut(&peer) {
             None => return false,
-            Some(Behind::Stale { .. }) => {}
+            Some(Behind::Stale { gap: missed, .. }) => {
+                *missed = Some(missed.map_or(gap, |missing| joined(missing, gap)));
+            }
             Some(Behind::Missing(missing)) => *missing = joined(*missing, gap),
             Some(Behind::Opening { missed, .. }) => {
                 *missed = Some(missed.map_or(gap, |missing| joined(missing, gap)));

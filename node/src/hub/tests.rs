@@ -16,5 +16,5 @@ mod scripted;
 mod session;
 mod slow;
 mod topics;
-mod wire;
-mod world;
+pub mod wire;
+pub mod world;

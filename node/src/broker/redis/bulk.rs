@@ -261,7 +261,8 @@ fn client(url: &RedisUrl, connector: Option<TlsConnector>) -> Result<Client, fre
         password: url.password.as_ref().map(|password| password.reveal().to_owned()),
         version: RespVersion::RESP3,
         tls: connector.map(TlsConfig::from),
-        database: u8::try_from(url.database).ok(),
+        // For the usual one no right to choose one is needed.
+        database: u8::try_from(url.database).ok().filter(|database| *database != 0),
         fail_fast: false,
         ..Config::default()
     };

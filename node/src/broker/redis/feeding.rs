@@ -29,8 +29,8 @@ pub struct Listening {
     /// Ears that were left out because their shard does not keep up, and what they had got.
     behind: Vec<(Ear, Option<Position>)>,
     /// What waits to be asked, and since when it may be.
-    later: Option<(Moment, Ask)>,
-    /// When the head was given its lifetime.
+    later: Option<(Moment, u64, Ask)>,
+    /// When the head was given its lifetime by this node.
     pub renewed_at: Moment,
 }
 
@@ -46,26 +46,27 @@ const OWED_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Machine {
     /// A shard listens to a topic that remembers.
-    pub(super) fn listen(
-        &mut self,
-        now: Moment,
-        channel: usize,
-        ear: Ear,
-        place: Place,
-        retention: Arc<Retention>,
-    ) {
+    pub(super) fn listen(&mut self, channel: usize, ear: Ear, place: Place, retention: Arc<Retention>) {
         self.ears.insert(ear, channel);
-        let rules = self.settings.rules;
+        let (rules, allowed) = (self.settings.rules, self.ring_allowance());
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
         let listening = &mut self.channels.channel(channel).listening;
         if listening.is_some() {
             return;
         }
-        let feed = Feed::new(place, retention, rules);
+        let mut feed = Feed::new(place, retention, rules);
+        feed.allow(allowed);
         let (untold, owed, behind) = (Vec::new(), Vec::new(), Vec::new());
-        *listening =
-            Some(Box::new(Listening { feed, serial, untold, owed, behind, later: None, renewed_at: now }));
+        *listening = Some(Box::new(Listening {
+            feed,
+            serial,
+            untold,
+            owed,
+            behind,
+            later: None,
+            renewed_at: Moment::default(),
+        }));
         self.listeners.insert(channel);
     }
 
@@ -110,16 +111,16 @@ impl Machine {
             Said::Answer((shard, ticket), outcome) => {
                 self.stage(shard, Event::Recovered(ticket, outcome));
             }
-            Said::Ask(ask) => self.put_question(now, channel, ask),
-            Said::AskLater(ask) => self.ask_later(now + MEND_PAUSE, channel, ask),
+            Said::Ask(number, ask) => self.put_question(now, channel, number, ask),
+            Said::AskLater(number, ask) => self.ask_later(now + MEND_PAUSE, channel, number, ask),
             Said::Unreadable => self.tally.dropped(Dropped::Unreadable),
         }
     }
 
     /// Asks again after a while.
-    pub(super) fn ask_later(&mut self, at: Moment, channel: usize, ask: Ask) {
+    pub(super) fn ask_later(&mut self, at: Moment, channel: usize, number: u64, ask: Ask) {
         if let Some(listening) = self.listening(channel) {
-            listening.later = Some((at, ask));
+            listening.later = Some((at, number, ask));
             self.later.insert((at, channel));
         }
     }
@@ -244,6 +245,13 @@ impl Machine {
         if id.incarnation != self.settings.incarnation {
             return;
         }
+        let Some(listening) = self.listening(channel) else { return };
+        // Redis' answer may have been quicker than the publication.
+        let owed: SmallVec<[Owed; 1]> =
+            listening.owed.extract_if(.., |owed| owed.position == position).collect();
+        for Owed { asker: (shard, ticket), .. } in owed {
+            self.stage(shard, Event::Committed(ticket, Ok(Some(position))));
+        }
         let Some(name) = self.channels.get(channel).map(|channel| channel.name.clone()) else { return };
         let Some(writer) = self.writers.find(&name).and_then(|index| self.writers.get(index)) else { return };
         let Some(place) = writer.batch.iter().position(|pending| pending.id == id) else { return };
@@ -302,8 +310,8 @@ impl Machine {
         while let Some((at, channel)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
             self.later.remove(&(at, channel));
             let Some(listening) = self.listening(channel) else { continue };
-            if let Some((_, ask)) = listening.later.take_if(|(at, _)| *at <= now) {
-                self.put_question(now, channel, ask);
+            if let Some((_, number, ask)) = listening.later.take_if(|(at, ..)| *at <= now) {
+                self.put_question(now, channel, number, ask);
             }
             self.drive(now, channel, |feed, said| feed.give_up(now, said));
             self.await_feed(channel);

@@ -264,7 +264,7 @@ impl Machine {
         for (shard, command) in commands {
             match command {
                 Command::Join(tag, namespace, topic, retention) => {
-                    self.join(now, (shard, tag), namespace, topic, retention);
+                    self.join((shard, tag), namespace, topic, retention);
                 }
                 Command::Leave(tag, namespace, topic) => self.leave(now, shard, tag, &namespace, &topic),
                 Command::Count(tag, namespace, peers) => self.count(now, (shard, tag), &namespace, peers),

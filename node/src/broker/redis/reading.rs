@@ -25,17 +25,27 @@ const READING_MAX: usize = 32;
 const RETRY: Duration = Duration::from_millis(200);
 /// A topic that was never written to keeps its numbering so long, in seconds.
 const UNBORN_SECONDS: &[u8] = b"3600";
+/// What the last entries of all topics may cost together, in bytes; each has its equal part.
+const RINGS_BYTES: usize = 256 * 1024 * 1024;
 /// All feeds are compared with Redis once in so many seconds.
 const SWEEP_SECONDS: usize = 600;
 
-/// A question on its way: the feed's channel, its serial, and what was asked.
-pub type Question = (usize, u32, Ask);
+/// A question on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Question {
+    /// The feed's channel, and what tells it from others at the same place.
+    channel: usize,
+    serial: u32,
+    /// Its number at the feed; none if it is a sweep's.
+    number: Option<u64>,
+    ask: Ask,
+}
 
 impl Machine {
     /// A feed asks something.
-    pub(super) fn put_question(&mut self, now: Moment, channel: usize, ask: Ask) {
+    pub(super) fn put_question(&mut self, now: Moment, channel: usize, number: u64, ask: Ask) {
         let Some(listening) = self.listening(channel) else { return };
-        let question = (channel, listening.serial, ask);
+        let question = Question { channel, serial: listening.serial, number: Some(number), ask };
         self.questions.push_back(question);
         self.ask_questions(now);
     }
@@ -47,7 +57,7 @@ impl Machine {
         }
         let mut heads = Vec::new();
         while self.reading < READING_MAX
-            && let Some(question @ (channel, serial, ask)) = self.questions.pop_front()
+            && let Some(question @ Question { channel, serial, ask, .. }) = self.questions.pop_front()
         {
             let Some(listening) = self.listening(channel).filter(|listening| listening.serial == serial)
             else {
@@ -71,7 +81,7 @@ impl Machine {
         if heads.is_empty() {
             return;
         }
-        let keys: Vec<Vec<u8>> = heads.iter().filter_map(|(channel, ..)| self.key(*channel, "h")).collect();
+        let keys: Vec<Vec<u8>> = heads.iter().filter_map(|head| self.key(head.channel, "h")).collect();
         let mut call: Vec<&[u8]> = vec![b"MGET"];
         call.extend(keys.iter().map(Vec::as_slice));
         self.bus.call(now, Expect::Heads(heads), &call);
@@ -83,7 +93,7 @@ impl Machine {
     }
 
     fn ask_one(&mut self, now: Moment, question: Question) {
-        let (channel, _, ask) = question;
+        let Question { channel, ask, .. } = question;
         let Some(listening) = self.listening(channel) else { return };
         let mode = listening.feed.retention().mode;
         let keys = |machine: &mut Self, kinds: &[&str]| -> Vec<Vec<u8>> {
@@ -121,30 +131,38 @@ impl Machine {
 
     /// Redis answered one question.
     pub(super) fn question_answered(&mut self, now: Moment, question: Question, reply: &Reply) {
-        let (channel, serial, ask) = question;
+        let Question { channel, serial, number, ask } = question;
         self.reading = self.reading.saturating_sub(1);
         if let Some(listening) = self.listening(channel).filter(|listening| listening.serial == serial) {
             let (mode, place) = (listening.feed.retention().mode, listening.feed.place().clone());
             let answer = match reply {
-                Reply::Error(error) => self.trouble(now, channel, ask, &error.clone()),
+                Reply::Error(error) => self.trouble(now, question, &error.clone()),
                 reply => Some(read(mode, ask, &place, reply)),
             };
-            if let Some(answer) = answer {
-                self.drive(now, channel, |feed, said| feed.answered(now, answer, said));
+            match (answer, number) {
+                (Some(answer), Some(number)) => {
+                    self.drive(now, channel, |feed, said| feed.answered(now, number, answer, said));
+                }
+                (Some(Answer::Head(head)), None) => {
+                    self.drive(now, channel, |feed, said| feed.swept(now, Ok(head), said));
+                }
+                _ => {}
             }
         }
         self.ask_questions(now);
     }
 
     /// What a failed question comes to; none if it is asked again.
-    fn trouble(&mut self, now: Moment, channel: usize, ask: Ask, error: &str) -> Option<Answer> {
+    fn trouble(&mut self, now: Moment, question: Question, error: &str) -> Option<Answer> {
         match Trouble::of(error) {
             Trouble::Elsewhere => {
                 self.lost(now, &format!("redis is not the master any more: {error}"));
                 None
             }
             Trouble::Passing | Trouble::Full => {
-                self.ask_later(now + RETRY, channel, ask);
+                if let Question { channel, number: Some(number), ask, .. } = question {
+                    self.ask_later(now + RETRY, channel, number, ask);
+                }
                 None
             }
             Trouble::Forbidden => {
@@ -157,24 +175,23 @@ impl Machine {
 
     /// Redis said where many topics are.
     pub(super) fn heads_answered(&mut self, now: Moment, heads: &[Question], reply: &Reply) {
-        if let Reply::Error(error) = reply {
-            let error = error.clone();
-            for (channel, _, ask) in heads {
-                self.trouble(now, *channel, *ask, &error);
-            }
-            return;
-        }
-        for ((channel, serial, ask), head) in heads.iter().zip(reply.parts()) {
-            let Some(listening) = self.listening(*channel).filter(|it| it.serial == *serial) else {
-                continue;
-            };
+        for (place, question) in heads.iter().enumerate() {
+            let Question { channel, serial, number, .. } = *question;
+            let Some(listening) = self.listening(channel).filter(|it| it.serial == serial) else { continue };
             let mode = listening.feed.retention().mode;
-            let answer = head_in(mode, head);
-            if *ask == Ask::Head {
-                let answer = answer.map_or_else(Answer::Failed, Answer::Head);
-                self.drive(now, *channel, |feed, said| feed.answered(now, answer, said));
-            } else if let Ok(head) = answer {
-                self.drive(now, *channel, |feed, said| feed.swept(now, head, said));
+            let head = match reply {
+                Reply::Error(error) => match self.trouble(now, *question, error) {
+                    Some(Answer::Failed(error)) => Err(error),
+                    _ => continue,
+                },
+                reply => head_in(mode, reply.parts().get(place).unwrap_or(&Reply::Null)),
+            };
+            match number {
+                Some(number) => {
+                    let answer = head.map_or_else(Answer::Failed, Answer::Head);
+                    self.drive(now, channel, |feed, said| feed.answered(now, number, answer, said));
+                }
+                None => self.drive(now, channel, |feed, said| feed.swept(now, head, said)),
             }
         }
     }
@@ -186,6 +203,7 @@ impl Machine {
         }
         self.sweep_at = now + Duration::from_secs(1);
         let count = self.listeners.len().div_ceil(SWEEP_SECONDS);
+        let allowed = self.ring_allowance();
         let next = self.listeners.range(self.swept..).copied();
         let channels: Vec<usize> = next.take(count).collect();
         self.swept = channels.last().map_or(0, |last| last + 1);
@@ -195,15 +213,24 @@ impl Machine {
                 self.listeners.remove(&channel);
                 continue;
             };
-            if listening.feed.retention().mode != Mode::Map {
-                // Whatever is not asked by the feed itself is a sweep's.
-                heads.push((channel, listening.serial, Ask::Last(0)));
+            listening.feed.allow(allowed);
+            let question = Question { channel, serial: listening.serial, number: None, ask: Ask::Head };
+            if listening.feed.retention().mode == Mode::Map {
+                self.reading += 1;
+                self.ask_one(now, question);
+            } else {
+                heads.push(question);
             }
             self.renew(now, channel);
         }
         for heads in heads.chunks(BATCH) {
             self.ask_heads(now, heads.to_vec());
         }
+    }
+
+    /// What the last entries of one topic may cost.
+    pub(super) fn ring_allowance(&self) -> usize {
+        RINGS_BYTES / self.listeners.len().max(1)
     }
 
     fn renew(&mut self, now: Moment, channel: usize) {

@@ -23,7 +23,6 @@ const IN_FLIGHT_MAX: usize = 64 * 1024 * 1024;
 impl Machine {
     pub(super) fn join(
         &mut self,
-        now: Moment,
         ear: Ear,
         namespace: Namespace,
         topic: Topic,
@@ -34,7 +33,7 @@ impl Machine {
         self.settings.names.topic_channel(&mut self.scratch, &namespace, &topic);
         let index = self.channels.open(&self.scratch, || Carries::Topic(namespace, topic));
         if let (Some(place), Some(retention)) = (place, retention) {
-            self.listen(now, index, ear, place, retention);
+            self.listen(index, ear, place, retention);
         }
         let away = !self.is_up();
         if self.channels.join(index, ear, away) == Joined::Later {

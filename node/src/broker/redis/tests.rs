@@ -1,10 +1,12 @@
 //! The broker on a real Redis, and its machine in a world of its own.
 
+mod chronicle;
 mod overflow;
 mod remembering;
 mod reported;
 pub mod server;
 mod simulation;
+mod whole;
 mod world;
 
 use std::collections::VecDeque;

@@ -162,7 +162,11 @@ fn a_reset_takes_the_place_of_what_was_heard() {
             false,
             &[r#"{"topic":"list","payload":1"#, "gap", r#"{"type":"reset","topic":"list""#][..],
         ),
-        (Dialect::JsonV1, true, &[r#"{"topic":"list","payload":1"#, r#"{"type":"reset","topic":"list""#]),
+        (
+            Dialect::JsonV1,
+            true,
+            &[r#"{"topic":"list","payload":1"#, "gap", r#"{"type":"reset","topic":"list""#],
+        ),
         (Dialect::Plain, false, &[r#"{"topic":"list","payload":1"#, r#"{"topic":"list","payload":9"#]),
         (Dialect::Plain, true, &[r#"{"topic":"list","payload":1"#, r#"{"topic":"list","payload":9"#]),
     ] {

@@ -1,8 +1,5 @@
 //! Topics that remember, in worlds where everything goes wrong: what peers were given is compared with every history
 //! that Redis ever held.
-//!
-//! The model listens to the fake itself: which item was put behind which. A mark is drawn for each attempt, so an item is
-//! one place in one history, and whoever was given it right behind another must find it there.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{
-    Envelope, Epoch, Heard, Item, ItemError, Mark, Namespace, Payload, Position, Recipients, Topic, mark_of,
-};
+use dunlin_protocol::{Envelope, Epoch, Mark, Payload, Position, Recipients};
 
-use super::super::fake::{Connection, Fake, Memory, Snapshot};
-use super::super::resp::{self, Decoder, Said};
+use super::super::fake::{Memory, Snapshot};
+use super::chronicle::{Chronicle, head, key, namespace, topic};
 use super::simulation::{Seed, seeds};
 use super::world::{STORED, World};
 use crate::broker::{Command, Event};
@@ -26,8 +21,8 @@ use crate::hub::Tag;
 use crate::publication::Publication;
 
 /// The topics, and how each remembers.
-const MODES: [Mode; 4] = [Mode::Log, Mode::List, Mode::Value, Mode::Map];
-const LIMIT: u32 = 60;
+pub const MODES: [Mode; 4] = [Mode::Log, Mode::List, Mode::Value, Mode::Map];
+pub const LIMIT: u32 = 60;
 
 /// What one peer was given.
 #[derive(Debug)]
@@ -59,39 +54,16 @@ struct Play {
     published: Vec<Published>,
     tickets: HashMap<u32, usize>,
     ticket: u32,
-    /// Which item stood behind which, and what it said.
-    before: HashMap<(usize, Position), Position>,
-    said: HashMap<(usize, Position), String>,
-    spy: Option<(Connection, Decoder)>,
+    chronicle: Chronicle,
     /// Gaps and failed recoveries that peers were told of.
     told: u64,
     /// Recoveries that went well.
     recovered: u64,
 }
 
-fn namespace() -> Namespace {
-    Namespace::parse("/m").expect("good")
-}
-
-fn topic(index: usize) -> Topic {
-    Topic::parse(&format!("t{index}")).expect("good")
-}
-
 fn retention(index: usize) -> Arc<Retention> {
     let (max_bytes, ttl) = (256 * 1024, Duration::from_hours(168));
     Arc::new(Retention { mode: MODES[index], limit: LIMIT, max_bytes, ttl, replay: 0 })
-}
-
-fn key(topic: usize, kind: &str) -> String {
-    format!("sim:1:{{t|/m|t{topic}}}:{kind}")
-}
-
-/// A head as Redis holds it.
-fn head(bytes: &[u8]) -> Position {
-    let offset = std::str::from_utf8(&bytes[14..]).expect("digits").parse().expect("a number");
-    let epoch = Epoch(bytes[2..10].try_into().expect("eight"));
-    let mark = Mark(u32::from_be_bytes(bytes[10..14].try_into().expect("four")));
-    Position { epoch, offset, mark }
 }
 
 impl Play {
@@ -105,9 +77,7 @@ impl Play {
             published: Vec::new(),
             tickets: HashMap::new(),
             ticket: 0,
-            before: HashMap::new(),
-            said: HashMap::new(),
-            spy: None,
+            chronicle: Chronicle::new(MODES.len()),
             told: 0,
             recovered: 0,
         };
@@ -176,7 +146,7 @@ impl Play {
         self.published.push(Published { topic: index, text, outcome: None });
         let commit = Commit { envelope, retention: retention(index), key: None, change };
         self.world.submit(node, Command::Commit(ticket, Box::new(commit)));
-        self.watch();
+        self.chronicle.watch(&mut self.world.fake);
     }
 
     fn pass(&mut self, span: Duration) {
@@ -188,44 +158,13 @@ impl Play {
     }
 
     fn step(&mut self, span: Duration) {
-        self.watch();
+        self.chronicle.watch(&mut self.world.fake);
         self.world.step(span);
-        self.watch();
+        self.chronicle.watch(&mut self.world.fake);
         for node in 0..self.world.nodes.len() {
             for event in std::mem::take(&mut self.world.nodes[node].stored) {
                 self.hear(node, event);
             }
-        }
-    }
-
-    /// Listens at Redis itself, where nothing is lost.
-    fn watch(&mut self) {
-        let fake = &mut self.world.fake;
-        let (connection, decoder) = self.spy.get_or_insert_with(|| (spy(fake), Decoder::default()));
-        let mut bytes = Vec::new();
-        fake.take(*connection, &mut bytes);
-        decoder.receive(&bytes);
-        while let Some(said) = decoder.next().expect("it is RESP") {
-            let Said::Message { channel, payload } = said else { continue };
-            let index = MODES.iter().enumerate().find(|(index, _)| key(*index, "l").as_bytes() == channel);
-            let index = index.expect("it is one of ours").0;
-            if let Some(Heard::Commit { before, items }) = Heard::decode(&payload) {
-                note(&mut self.before, &mut self.said, index, before, items);
-            }
-        }
-        if !fake.is_open(*connection) {
-            self.spy = None;
-            self.watch();
-        }
-        self.check_lists();
-    }
-
-    /// The last item is the head's (redis 9.6).
-    fn check_lists(&self) {
-        for index in 0..MODES.len() {
-            let Some(bytes) = self.world.fake.string(key(index, "h")) else { continue };
-            let last = self.world.fake.list(key(index, "s")).last().and_then(|last| mark_of(last));
-            assert!(last.is_none_or(|last| last == head(&bytes).mark));
         }
     }
 
@@ -255,7 +194,7 @@ impl Play {
                 if let Ok(Some(position)) = outcome
                     && MODES[published.topic] != Mode::Map
                 {
-                    let said = self.said.get(&(published.topic, position));
+                    let said = self.chronicle.said.get(&(published.topic, position));
                     assert_eq!(said, Some(&published.text), "it is where its publisher is told");
                 }
                 published.outcome = Some(outcome);
@@ -323,10 +262,10 @@ impl Play {
         let text = String::from_utf8_lossy(&publication.envelope.payload.bytes).into_owned();
         let peer = &mut self.peers[index];
         let place = (peer.topic, position);
-        assert_eq!(self.said.get(&place), Some(&text), "it says what history says");
+        assert_eq!(self.chronicle.said.get(&place), Some(&text), "it says what history says");
         if let Some(had) = peer.position {
             assert_eq!(
-                self.before.get(&place),
+                self.chronicle.before.get(&place),
                 Some(&had),
                 "{text} at {position:?} follows what came before"
             );
@@ -339,8 +278,12 @@ impl Play {
         let topic = self.peers[index].topic;
         let text = state.map(|state| String::from_utf8_lossy(&state.envelope.payload.bytes).into_owned());
         match MODES[topic] {
-            Mode::List => assert_eq!(text, self.array_at(topic, position), "at {position:?}"),
-            Mode::Value => assert_eq!(text.as_ref(), self.said.get(&(topic, position)), "at {position:?}"),
+            Mode::List => {
+                assert_eq!(text, self.chronicle.array_at(topic, position, LIMIT), "at {position:?}");
+            }
+            Mode::Value => {
+                assert_eq!(text.as_ref(), self.chronicle.said.get(&(topic, position)), "at {position:?}");
+            }
             Mode::Log | Mode::Map => {}
         }
         let peer = &mut self.peers[index];
@@ -348,27 +291,9 @@ impl Play {
         peer.state = text;
     }
 
-    /// The array that ends at a position, by all that is known of history.
-    fn array_at(&self, topic: usize, position: Position) -> Option<String> {
-        let (mut items, mut at) = (Vec::new(), position);
-        while items.len() < LIMIT as usize
-            && let Some(text) = self.said.get(&(topic, at))
-        {
-            items.push(text.as_str());
-            let Some(before) = self.before.get(&(topic, at)) else { break };
-            at = *before;
-        }
-        items.reverse();
-        (!items.is_empty()).then(|| format!("[{}]", items.join(",")))
-    }
-
     /// All troubles end, and everything comes to rest.
     fn calm(&mut self) {
-        let world = &mut self.world;
-        (world.redis_down_until, world.redis_frozen_until) = (world.now, world.now);
-        for node in &mut world.nodes {
-            (node.frozen_until, node.cut_until, node.mangled) = (world.now, world.now, 0);
-        }
+        self.world.calm();
         self.pass(Duration::from_secs(30));
         // The last word on each topic shows what is still missing.
         for topic in 0..MODES.len() {
@@ -381,11 +306,7 @@ impl Play {
     /// In the end everybody is where the topic is, and has what it holds.
     fn check_end(&self) {
         for (index, mode) in MODES.into_iter().enumerate() {
-            let head = match mode {
-                Mode::Map => self.world.fake.hash(key(index, "k")).get(&b"#h"[..]).cloned(),
-                _ => self.world.fake.string(key(index, "h")),
-            };
-            let head = head.map(|bytes| head_of(&bytes)).expect("it was written to");
+            let head = head_of(&self.world, index).expect("it was written to");
             let living = |peer: &&Peer| self.world.nodes[peer.node].is_alive && peer.topic == index;
             let mut states = HashSet::new();
             for peer in self.peers.iter().filter(living) {
@@ -406,39 +327,13 @@ impl Play {
     }
 }
 
-fn head_of(bytes: &[u8]) -> Position {
-    head(bytes)
-}
-
-/// Subscribes to everything.
-fn spy(fake: &mut Fake) -> Connection {
-    let connection = fake.connect();
-    let channels: Vec<String> = (0..MODES.len()).map(|index| key(index, "l")).collect();
-    let mut out = Vec::new();
-    resp::command(&mut out, &[b"HELLO", b"3"]);
-    let words: Vec<&[u8]> =
-        std::iter::once(&b"SUBSCRIBE"[..]).chain(channels.iter().map(String::as_bytes)).collect();
-    resp::command(&mut out, &words);
-    fake.receive(connection, &out);
-    connection
-}
-
-/// Notes which items were put behind which, and what they said.
-fn note(
-    befores: &mut HashMap<(usize, Position), Position>,
-    said: &mut HashMap<(usize, Position), String>,
-    index: usize,
-    mut before: Position,
-    items: Vec<Result<Item, ItemError>>,
-) {
-    for item in items {
-        let item = item.expect("nobody else writes here");
-        let position = Position { epoch: before.epoch, offset: before.offset + 1, mark: item.mark };
-        befores.insert((index, position), before);
-        let payload = item.payload.map(|payload| payload.bytes).unwrap_or_default();
-        said.insert((index, position), String::from_utf8_lossy(&payload).into_owned());
-        before = position;
-    }
+/// Where Redis has a topic.
+pub fn head_of(world: &World, topic: usize) -> Option<Position> {
+    let bytes = match MODES[topic] {
+        Mode::Map => world.fake.hash(key(topic, "k")).get(&b"#h"[..]).cloned(),
+        _ => world.fake.string(key(topic, "h")),
+    };
+    bytes.map(|bytes| head(&bytes))
 }
 
 fn tag(topic: usize) -> Tag {
@@ -462,8 +357,8 @@ fn play(seed: u64, weather: Weather, rules: Rules, moves: usize) -> Play {
         let node = play.world.below(play.world.nodes.len() as u64) as usize;
         let awake = play.world.nodes[node].is_alive && play.world.nodes[node].frozen_until <= play.world.now;
         let topic = play.world.below(MODES.len() as u64) as usize;
-        if weather == Weather::Chaos {
-            trouble(&mut play, node, &mut older);
+        if weather == Weather::Chaos && trouble(&mut play.world, node, &mut older) {
+            play.move_from(node);
         }
         match play.world.below(20) {
             0..12 if awake => play.publish(node, topic),
@@ -483,13 +378,13 @@ fn play(seed: u64, weather: Weather, rules: Rules, moves: usize) -> Play {
     play
 }
 
-fn trouble(play: &mut Play, node: usize, older: &mut Option<Snapshot>) {
-    let world = &mut play.world;
+/// Something goes wrong. Says whether a node died of it.
+pub fn trouble(world: &mut World, node: usize, older: &mut Option<Snapshot>) -> bool {
     let span = Duration::from_millis(world.below(7_000));
     match world.below(500) {
         0 if world.nodes.iter().filter(|node| node.is_alive).count() > 2 => {
             world.kill(node);
-            play.move_from(node);
+            return true;
         }
         1 => world.nodes[node].frozen_until = world.now + span,
         2..7 => world.cut(node, span / 3),
@@ -508,6 +403,7 @@ fn trouble(play: &mut Play, node: usize, older: &mut Option<Snapshot>) {
         26..30 => world.nodes[node].mangled = 0,
         _ => {}
     }
+    false
 }
 
 impl Play {
@@ -580,7 +476,7 @@ fn a_tail_that_is_lost_on_a_quiet_topic_is_healed_by_the_echo() {
         play.pass(Duration::from_millis(100));
         play.world.nodes[0].mangled = 0;
         play.pass(Duration::from_millis(1_400));
-        let head = head_of(&play.world.fake.string(key(0, "h")).expect("it is there"));
+        let head = head(&play.world.fake.string(key(0, "h")).expect("it is there"));
         let behind = play.peers.iter().filter(|peer| peer.topic == 0 && peer.position != Some(head));
         assert_eq!(behind.count(), 0);
         assert_eq!(play.told, 0, "peers notice nothing");
@@ -598,7 +494,7 @@ fn unavailable_is_told_in_time_and_nothing_of_it_is_stored_later() {
     play.pass(Duration::from_secs(6));
     assert_eq!(play.published[1].outcome, Some(Err(CommitError::Unavailable)));
     play.pass(Duration::from_secs(20));
-    assert!(!play.said.values().any(|text| text == "1"));
+    assert!(!play.chronicle.said.values().any(|text| text == "1"));
 }
 
 // redis 2.6

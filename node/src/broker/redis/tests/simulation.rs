@@ -14,6 +14,10 @@ use crate::hub::{Moment, Reach};
 
 /// How many worlds of each kind; `DUNLIN_SEEDS` asks for more.
 pub fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let one: Option<u64> = std::env::var("DUNLIN_SEED").ok().and_then(|text| text.parse().ok());
+    if let Some(one) = one {
+        return one..one + 1;
+    }
     let asked = std::env::var("DUNLIN_SEEDS").ok().and_then(|text| text.parse().ok());
     0..asked.unwrap_or(usual)
 }
@@ -24,7 +28,9 @@ pub struct Seed(pub &'static str, pub u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the world of seed {} of {:?} went wrong", self.1, self.0);
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            eprintln!("the world of seed {} of {:?} went wrong; to play it again:", self.1, self.0);
+            eprintln!("DUNLIN_SEED={} cargo test --profile fast -p dunlin --lib -- --exact {name}", self.1);
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct Node {
     pub published: Vec<Published>,
     /// What was said about topics that remember, for whoever keeps them.
     pub stored: Vec<Event>,
+    /// Whether everything is put there.
+    pub keeps_all: bool,
     /// Of so many messages in a thousand on its bus one is lost, doubled or late.
     pub mangled: u64,
 }
@@ -156,6 +158,7 @@ impl World {
             heard: Default::default(),
             published: Vec::new(),
             stored: Vec::new(),
+            keeps_all: false,
             mangled: 0,
         });
     }
@@ -367,6 +370,14 @@ impl World {
         self.submit(index, Command::Publish(number as u32, envelope));
     }
 
+    /// All troubles end.
+    pub fn calm(&mut self) {
+        (self.redis_down_until, self.redis_frozen_until) = (self.now, self.now);
+        for node in &mut self.nodes {
+            (node.frozen_until, node.cut_until, node.mangled) = (self.now, self.now, 0);
+        }
+    }
+
     /// A node's wires swallow from now on what they are given.
     pub fn swallow(&mut self, index: usize) {
         self.nodes[index].wires.iter_mut().flatten().for_each(|wire| wire.swallows = true);
@@ -418,9 +429,11 @@ impl Node {
 
     fn hear(&mut self, now: Moment, event: Event) {
         let is_stored = match &event {
-            Event::Publication(tag, _) | Event::Missed(tag, _) | Event::Joined(tag) => tag.0 >= STORED,
+            Event::Publication(tag, _) | Event::Missed(tag, _) | Event::Joined(tag) => {
+                self.keeps_all || tag.0 >= STORED
+            }
             Event::Committed(..) | Event::Recovered(..) | Event::Reset(..) => true,
-            _ => false,
+            _ => self.keeps_all,
         };
         if is_stored {
             return self.stored.push(event);
