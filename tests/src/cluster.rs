@@ -1,6 +1,7 @@
 //! Several nodes on one Redis.
 
 mod listener;
+mod numbers;
 mod talker;
 mod traffic;
 
@@ -12,6 +13,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 pub use self::listener::{Heard, Listener};
+pub use self::numbers::{Doors, Follower, Publisher, Stretches};
 pub use self::talker::{Distance, Fate, Talker, check};
 pub use self::traffic::{Talked, Traffic};
 
@@ -68,7 +70,12 @@ impl Cluster {
 
     /// Starts nodes each of which reaches Redis through a proxy of its own.
     pub async fn start_apart(nodes: usize, config: &str) -> anyhow::Result<Self> {
-        let mut cluster = Self::empty(config, LEASE).await?;
+        Self::start_apart_on(Redis::start().await?, nodes, config).await
+    }
+
+    /// The same on a Redis that is there already.
+    pub async fn start_apart_on(redis: Redis, nodes: usize, config: &str) -> anyhow::Result<Self> {
+        let mut cluster = Self::on(redis, config, LEASE)?;
         for _ in 0..nodes {
             let proxy = Proxy::start(cluster.redis.address())?;
             cluster.add(&url(proxy.address))?;
@@ -79,8 +86,11 @@ impl Cluster {
     }
 
     async fn empty(config: &str, lease: Duration) -> anyhow::Result<Self> {
+        Self::on(Redis::start().await?, config, lease)
+    }
+
+    fn on(redis: Redis, config: &str, lease: Duration) -> anyhow::Result<Self> {
         let (config, share) = (config.to_owned(), Share::some()?);
-        let redis = Redis::start().await?;
         Ok(Self { nodes: Vec::new(), proxies: Vec::new(), redis, config, lease, _share: share })
     }
 

@@ -20,8 +20,8 @@ mod tls;
 
 pub use self::chatter::{Chatter, Latency};
 pub use self::cluster::{
-    Cluster, Distance, Fate, Health, Heard, LEASE, Listener, NODES, PREFIX, Talked, Talker, Traffic, check,
-    connect_v1, holds,
+    Cluster, Distance, Doors, Fate, Follower, Health, Heard, LEASE, Listener, NODES, PREFIX, Publisher,
+    Stretches, Talked, Talker, Traffic, check, connect_v1, holds,
 };
 pub use self::http::{Answer, get};
 pub use self::machine::raise_descriptor_limit;

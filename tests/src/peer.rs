@@ -51,7 +51,7 @@ impl Peer {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> anyhow::Result<Self> {
-        soon(format_args!("an upgrade of {path}"), async {
+        soon(format!("an upgrade of {path}"), async {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
             Self::over(Box::new(stream), &format!("ws://{address}{path}"), headers).await

@@ -3,8 +3,9 @@
 //! It has a thread of its own, so that it works on while a test waits for something.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use tokio::io::AsyncWriteExt as _;
@@ -19,6 +20,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     line: watch::Sender<Line>,
     carried: Arc<Carried>,
+    lost: Arc<Loss>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -26,6 +28,8 @@ pub struct Proxy {
 #[derive(Debug, Clone, Copy)]
 struct Line {
     mode: Mode,
+    /// Where new connections lead.
+    server: SocketAddr,
     /// Connections from before the last cut have ended.
     cuts: u64,
     /// Whether requests were held at the last cut.
@@ -62,6 +66,42 @@ struct Carried {
     replies: AtomicU64,
 }
 
+/// The words of a message that is to be lost, until it is.
+#[derive(Debug, Default)]
+struct Loss(Mutex<Option<Vec<u8>>>);
+
+impl Loss {
+    fn words(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the message out of what Redis says, if it is there.
+    fn take_out_of(&self, said: &mut Vec<u8>) {
+        let mut words = self.words();
+        let Some(range) = words.as_ref().and_then(|words| push_around(said, words)) else { return };
+        said.drain(range);
+        *words = None;
+    }
+}
+
+/// Where a whole pushed message is that has these words in its payload.
+fn push_around(said: &[u8], words: &[u8]) -> Option<Range<usize>> {
+    const HEAD: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+    let find = |from: usize, words: &[u8]| {
+        let found = said[from..].windows(words.len()).position(|window| window == words);
+        found.map(|place| from + place)
+    };
+    let place = find(0, words)?;
+    let start = said[..place].windows(HEAD.len()).rposition(|window| window == HEAD)?;
+    let mut end = start + HEAD.len();
+    for _ in ["the channel", "the payload"] {
+        let line = find(end, b"\r\n")?;
+        let length: usize = std::str::from_utf8(&said[end + 1..line]).ok()?.parse().ok()?;
+        end = line + 2 + length + 2;
+    }
+    (place < end && end <= said.len()).then_some(start..end)
+}
+
 impl Line {
     fn requests(&self) -> Fate {
         match self.mode {
@@ -86,16 +126,17 @@ impl Proxy {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let carried = Arc::new(Carried::default());
-        let (line, state) = watch::channel(Line { mode: Mode::Pass, cuts: 0, held: false, late: false });
-        let way = Way { server, line: state, carried: carried.clone() };
+        let (carried, lost) = (Arc::new(Carried::default()), Arc::new(Loss::default()));
+        let (line, state) =
+            watch::channel(Line { mode: Mode::Pass, server, cuts: 0, held: false, late: false });
+        let way = Way { line: state, carried: carried.clone(), lost: lost.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
             // It ends when the proxy is dropped; before that a test notices that nothing passes.
             let _ = runtime.block_on(way.run(listener));
         };
         let thread = thread::Builder::new().name("proxy".to_owned()).spawn(run)?;
-        Ok(Self { address, line, carried, thread: Some(thread) })
+        Ok(Self { address, line, carried, lost, thread: Some(thread) })
     }
 
     /// Lets everything pass, also what was held.
@@ -115,6 +156,22 @@ impl Proxy {
     /// Brings the server what was held when its connection was cut, as if the network had kept it.
     pub fn deliver_late(&self) {
         self.line.send_modify(|line| line.late = true);
+    }
+
+    /// Ends every connection; new ones lead to another server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.line.send_modify(|line| line.server = server);
+        self.cut();
+    }
+
+    /// Leaves out the next message that Redis pushes with these words in it; all else passes, as if nothing had been.
+    pub fn lose_message(&self, words: &str) {
+        *self.lost.words() = Some(words.as_bytes().to_vec());
+    }
+
+    /// Whether that has happened.
+    pub fn has_lost_it(&self) -> bool {
+        self.lost.words().is_none()
     }
 
     /// Ends every connection, and each new one.
@@ -168,9 +225,9 @@ impl Drop for Proxy {
 /// The proxy as its thread sees it.
 #[derive(Clone)]
 struct Way {
-    server: SocketAddr,
     line: watch::Receiver<Line>,
     carried: Arc<Carried>,
+    lost: Arc<Loss>,
 }
 
 impl Way {
@@ -182,9 +239,9 @@ impl Way {
             tokio::select! {
                 accepted = listener.accept() => {
                     let (client, way) = (accepted?.0, self.clone());
-                    let cuts = self.line.borrow_and_update().cuts;
+                    let line = *self.line.borrow_and_update();
                     // Either end may go at any time; that ends this connection and nothing else.
-                    connections.spawn(async move { drop(way.serve(client, cuts).await) });
+                    connections.spawn(async move { drop(way.serve(client, line).await) });
                 }
                 Some(_) = connections.join_next() => {}
                 _ = line.wait_for(|line| line.mode == Mode::Over) => return Ok(()),
@@ -192,21 +249,22 @@ impl Way {
         }
     }
 
-    async fn serve(mut self, mut client: TcpStream, cuts: u64) -> io::Result<()> {
-        if self.line.borrow().mode == Mode::Refuse {
+    async fn serve(mut self, mut client: TcpStream, at_first: Line) -> io::Result<()> {
+        let Line { mode, server, cuts, .. } = at_first;
+        if mode == Mode::Refuse {
             return client.set_zero_linger();
         }
-        let mut server = TcpStream::connect(self.server).await?;
+        let mut server = TcpStream::connect(server).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let (line, carried) = (self.line.clone(), &self.carried);
+        let (line, carried, lost) = (self.line.clone(), &self.carried, self.lost.clone());
         tokio::select! {
             biased; // A cut comes before what passes after it.
             _ = self.line.wait_for(|line| line.cuts != cuts) => {}
-            _ = pump(from_client, to_server, line.clone(), Line::requests, &carried.requests) => {}
-            _ = pump(from_server, to_client, line.clone(), Line::replies, &carried.replies) => {}
+            _ = pump(from_client, to_server, line.clone(), Line::requests, |_| {}, &carried.requests) => {}
+            _ = pump(from_server, to_client, line.clone(), Line::replies, |said| lost.take_out_of(said), &carried.replies) => {}
         }
         let mut held = Vec::new();
         let was_held = self.line.borrow().held;
@@ -226,6 +284,7 @@ async fn pump(
     mut to: WriteHalf<'_>,
     mut line: watch::Receiver<Line>,
     fate: impl Fn(&Line) -> Fate,
+    change: impl Fn(&mut Vec<u8>),
     carried: &AtomicU64,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
@@ -249,7 +308,9 @@ async fn pump(
         has_lost |= fate(&state) == Fate::Lose;
         if !has_lost {
             carried.fetch_add(count as u64, Ordering::Relaxed);
-            to.write_all(&buffer[..count]).await?;
+            let mut said = buffer[..count].to_vec();
+            change(&mut said);
+            to.write_all(&said).await?;
         }
     }
 }

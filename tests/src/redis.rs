@@ -1,6 +1,6 @@
 //! A Redis server of a test's own, that can be killed, frozen, and asked what it did.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
@@ -13,9 +13,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::node::Directory;
 use crate::patience::{PATIENCE, soon, until};
 
-/// A Redis server without persistence; it ends with this value.
+/// A Redis server; it ends with this value.
 pub struct Redis {
     address: SocketAddr,
+    /// Whether it writes down what it is told.
+    is_lasting: bool,
     server: Option<Child>,
     directory: Directory,
     /// Holds the port while the server is away. Without it another program could get the port, and a node
@@ -33,13 +35,22 @@ pub struct Key {
 }
 
 impl Redis {
-    /// Starts a server.
+    /// Starts a server without persistence.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::begin(false).await
+    }
+
+    /// Starts a server that knows after its death what it has answered.
+    pub async fn start_lasting() -> anyhow::Result<Self> {
+        Self::begin(true).await
+    }
+
+    async fn begin(is_lasting: bool) -> anyhow::Result<Self> {
         let port = TcpSocket::new_v4()?;
         port.set_reuseaddr(true)?; // So that the server can have it, too.
         port.bind(([127, 0, 0, 1], 0).into())?;
         let (address, directory) = (port.local_addr()?, Directory::new()?);
-        let mut redis = Self { address, server: None, directory, _port: port };
+        let mut redis = Self { address, is_lasting, server: None, directory, _port: port };
         redis.start_again().await?;
         Ok(redis)
     }
@@ -49,7 +60,7 @@ impl Redis {
         self.address
     }
 
-    /// Ends it at once; what it knew is lost.
+    /// Ends it at once; what it knew is lost, unless it is lasting.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         let mut server = self.server.take().context("the server runs")?;
         server.kill()?;
@@ -57,13 +68,21 @@ impl Redis {
         Ok(())
     }
 
-    /// Starts it on the same port, with empty memory, and waits until it answers.
+    /// Makes it forget what it has written down, while it is away.
+    pub fn forget(&self) -> anyhow::Result<()> {
+        ensure!(self.server.is_none(), "the server runs");
+        Ok(fs::remove_dir_all(self.directory.0.join("appendonlydir"))?)
+    }
+
+    /// Starts it on the same port, with what it has written down, and waits until it answers.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         ensure!(self.server.is_none(), "the server runs already");
         let log = File::create(self.directory.0.join("redis.log"))?;
         let port = self.address.port().to_string();
+        let lasting = if self.is_lasting { "yes" } else { "no" };
         let server = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", "no"])
+            .args(["--bind", "127.0.0.1", "--port", &port, "--save", "", "--appendonly", lasting])
+            .args(["--repl-diskless-sync-delay", "0"])
             .current_dir(&self.directory.0)
             .stdin(Stdio::null())
             .stdout(log)
@@ -72,6 +91,32 @@ impl Redis {
         self.server = Some(server);
         until("an answer from Redis", PATIENCE, async || Ok(self.ask(&["PING"]).await.ok())).await?;
         Ok(())
+    }
+
+    /// Makes it the replica of another, and waits until it has all that one has.
+    pub async fn follow(&self, master: &Self) -> anyhow::Result<()> {
+        let port = master.address.port().to_string();
+        self.ask(&["REPLICAOF", "127.0.0.1", &port]).await?;
+        until("the replica", PATIENCE, async || {
+            let role = self.ask(&["ROLE"]).await?;
+            Ok((role[0] == "slave" && role[3] == "connected").then_some(()))
+        })
+        .await?;
+        self.catch_up_with(master).await
+    }
+
+    /// Waits until it has all that its master has now.
+    pub async fn catch_up_with(&self, master: &Self) -> anyhow::Result<()> {
+        let goal = master.ask(&["ROLE"]).await?[1].as_i64().context("how far the master is")?;
+        until("the replica", PATIENCE, async || {
+            Ok(self.ask(&["ROLE"]).await?[4].as_i64().filter(|offset| *offset >= goal).map(drop))
+        })
+        .await
+    }
+
+    /// Makes it a master of its own, whatever its master says from now on.
+    pub async fn lead(&self) -> anyhow::Result<()> {
+        self.ask(&["REPLICAOF", "NO", "ONE"]).await.map(drop)
     }
 
     /// Stops it where it is, until [`Redis::thaw`]; its sockets stay.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use dunlin_tests::{Proxy, Redis, holds, soon, until};
+use dunlin_tests::{Proxy, Redis, Stretches, holds, soon, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -151,4 +151,85 @@ async fn a_proxy_cuts_and_brings_late_what_it_held() -> anyhow::Result<()> {
     third.increment().await?;
     assert_eq!(third.answer().await?, ":4\r\n");
     Ok(())
+}
+
+#[tokio::test]
+async fn a_proxy_leads_new_connections_elsewhere_and_loses_one_message() -> anyhow::Result<()> {
+    let (one, other) = (Redis::start().await?, Redis::start().await?);
+    let proxy = Proxy::start(one.address())?;
+    let mut first = Counter::connect(&proxy).await?;
+    first.increment().await?;
+    assert_eq!(first.answer().await?, ":1\r\n");
+    proxy.lead_to(other.address());
+    ensure!(first.was_cut().await);
+    Counter::connect(&proxy).await?.increment().await?;
+    becomes(&other, "1").await?;
+    assert_eq!(value(&one).await?.as_deref(), Some("1"));
+
+    let mut listener = TcpStream::connect(proxy.address).await?;
+    listener.write_all(b"HELLO 3\r\nSUBSCRIBE news\r\n").await?;
+    until("a subscriber", dunlin_tests::PATIENCE, async || {
+        Ok((other.ask(&["PUBSUB", "NUMSUB", "news"]).await?[1] == 1).then_some(()))
+    })
+    .await?;
+    proxy.lose_message("second");
+    for news in ["first", "second", "second", "third"] {
+        other.ask(&["PUBLISH", "news", news]).await?;
+    }
+    let mut came = String::new();
+    while !came.contains("third") {
+        let mut buffer = [0; 1024];
+        let count = soon("a message", async { Ok(listener.read(&mut buffer).await?) }).await?;
+        came.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    let times = |news| came.matches(news).count();
+    assert_eq!((times("first"), times("second"), times("third")), (1, 1, 1), "{came:?}");
+    ensure!(proxy.has_lost_it());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replica_has_what_its_master_has_until_it_leads() -> anyhow::Result<()> {
+    let (master, replica) = (Redis::start().await?, Redis::start().await?);
+    master.ask(&["SET", "counter", "1"]).await?;
+    replica.follow(&master).await?;
+    assert_eq!(value(&replica).await?.as_deref(), Some("1"));
+    master.ask(&["SET", "counter", "2"]).await?;
+    replica.catch_up_with(&master).await?;
+    replica.lead().await?;
+    master.ask(&["SET", "counter", "3"]).await?;
+    assert_eq!(value(&replica).await?.as_deref(), Some("2"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lasting_redis_comes_back_with_what_it_answered_until_it_is_made_to_forget() -> anyhow::Result<()> {
+    let mut redis = Redis::start_lasting().await?;
+    redis.ask(&["SET", "counter", "1"]).await?;
+    redis.kill()?;
+    redis.start_again().await?;
+    assert_eq!(value(&redis).await?.as_deref(), Some("1"));
+    redis.kill()?;
+    redis.forget()?;
+    redis.start_again().await?;
+    assert_eq!(value(&redis).await?, None);
+    Ok(())
+}
+
+#[test]
+fn what_was_given_is_compared_with_what_was_acknowledged() {
+    // Number 2 was not acknowledged: it may be there or not.
+    let acknowledged = [true, true, false, true, true];
+    let given = |numbers: &[&[u64]]| {
+        let numbers = numbers.iter().map(|stretch| stretch.to_vec()).collect();
+        Stretches { numbers, ..Stretches::default() }.check(&acknowledged)
+    };
+    for good in
+        [&[&[0_u64, 1, 3, 4][..]][..], &[&[0, 1, 2, 3]], &[&[0, 1], &[1, 3, 4]], &[&[0], &[4]], &[&[]]]
+    {
+        assert!(given(good).is_ok(), "{good:?}");
+    }
+    for bad in [&[0_u64, 3, 4][..], &[0, 1, 1, 3], &[1, 0, 3], &[0, 1, 4, 3], &[0, 2, 1, 2]] {
+        assert!(given(&[bad]).is_err(), "{bad:?}");
+    }
 }

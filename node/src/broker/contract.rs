@@ -7,7 +7,7 @@ mod commits;
 mod keeping;
 mod promises;
 mod recoveries;
-mod remembering;
+pub(super) mod remembering;
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -181,7 +181,7 @@ mod all {
 type Factory<'a> = &'a dyn Fn() -> Arc<dyn Broker>;
 
 /// One shard, as the broker knows it.
-struct Shard {
+pub(super) struct Shard {
     broker: Arc<dyn Broker>,
     number: usize,
     woken: Mutex<Receiver<()>>,
@@ -189,7 +189,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn attach(broker: &Arc<dyn Broker>) -> Self {
+    pub(super) fn attach(broker: &Arc<dyn Broker>) -> Self {
         let (wake, woken) = sync_channel(1);
         // Woken twice before it looks is woken.
         let wake = Arc::new(move || {
@@ -202,25 +202,25 @@ impl Shard {
         shard
     }
 
-    fn submit(&self, commands: impl Into<Vec<Command>>) {
+    pub(super) fn submit(&self, commands: impl Into<Vec<Command>>) {
         let mut commands = commands.into();
         self.broker.submit(self.number, &mut commands);
         assert!(commands.is_empty(), "the broker takes all commands");
     }
 
     /// Whether a wake-up came in time.
-    fn is_woken(&self, patience: Duration) -> bool {
+    pub(super) fn is_woken(&self, patience: Duration) -> bool {
         self.woken.lock().expect("one thread looks").recv_timeout(patience).is_ok()
     }
 
     /// What waits for the shard, without waiting.
-    fn collect(&mut self) -> Vec<Event> {
+    pub(super) fn collect(&mut self) -> Vec<Event> {
         self.broker.collect(self.number, &mut self.waiting);
         self.waiting.drain(..).filter(|event| !matches!(event, Event::Keys(_))).collect()
     }
 
     /// The next event, in time.
-    fn next(&mut self) -> Event {
+    pub(super) fn next(&mut self) -> Event {
         loop {
             match self.waiting.pop_front() {
                 // Comes when nodes agree, whatever a shard does.

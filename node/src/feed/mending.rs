@@ -80,14 +80,14 @@ impl Feed {
         match (self.stage, ask) {
             (Stage::Opening, _) => self.adopt(now, Lost::Nothing, head, entries, said),
             (Stage::Mending(lost), Ask::Last(_)) => self.adopt(now, lost, head, entries, said),
-            (Stage::Mending(_), _) => self.catch_up(head, entries, said),
+            (Stage::Mending(_), _) => self.catch_up(ask, head, entries, said),
             (Stage::Live, _) => self.read_for_newcomers(now, ask, head, entries, said),
             (Stage::Deaf | Stage::Refused(_), _) => {}
         }
     }
 
     /// Goes on from the last position that both this feed and history know.
-    fn catch_up(&mut self, head: Position, entries: Vec<Entry>, said: &mut Vec<Said>) {
+    fn catch_up(&mut self, ask: Ask, head: Position, entries: Vec<Entry>, said: &mut Vec<Said>) {
         let Some(tip) = self.tip else { return self.lose(None, GapReason::Lost, said) };
         let page = Span::of(entries);
         let known = |position: &Position| {
@@ -116,10 +116,15 @@ impl Feed {
         if is_next {
             self.deliver(rest, said);
         }
-        match self.tip {
-            Some(tip) if self.is_same(tip, head) => self.stage = Stage::Live,
-            Some(tip) if is_next => self.ask(Ask::From(tip.offset.max(1)), said),
-            tip => self.lose(tip, GapReason::Lost, said),
+        let Some(tip) = self.tip else { return };
+        let next = Ask::From(tip.offset.max(1));
+        if self.is_same(tip, head) {
+            self.stage = Stage::Live;
+        } else if is_next || ask != next {
+            // A page may be full of what is in the ring.
+            self.ask(next, said);
+        } else {
+            self.lose(Some(tip), GapReason::Lost, said);
         }
     }
 

@@ -210,6 +210,9 @@ impl Feed {
         let Deep { span, .. } = self.deep.get_or_insert_with(|| Deep { ask, span: Span::default() });
         let before = span.len();
         for entry in entries {
+            if entry.id.is_none() {
+                said.push(Said::Unreadable);
+            }
             span.push(entry);
         }
         let end = span.last().map(|last| last.position);

@@ -110,7 +110,9 @@ impl Span {
     /// Lets go of those after an offset.
     pub fn forget_after(&mut self, offset: u64) {
         while self.last().is_some_and(|entry| entry.position.offset > offset) {
-            self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.cost());
+            let Some(entry) = self.entries.pop_back() else { return };
+            self.bytes -= entry.cost();
+            self.publications -= usize::from(entry.publication.is_some());
         }
     }
 

@@ -85,7 +85,7 @@ impl Machine {
         if writer.batch.is_empty() {
             writer.fill();
             self.batches += 1;
-            writer.base = tip.or(writer.tip).map(|tip| (tip.epoch, tip.offset));
+            writer.base = tip.or(writer.tip);
             writer.sender = (incarnation, self.batches);
         }
         writer.stage = Stage::Sent;
@@ -312,6 +312,11 @@ fn place_from(text: &[u8]) -> Option<(Epoch, u64)> {
     Some((Epoch(*epoch), std::str::from_utf8(offset).ok()?.parse().ok()?))
 }
 
+/// A position, as scripts read it.
+fn words_of(Position { epoch, offset, mark }: Position) -> Vec<u8> {
+    [&epoch.0[..], &mark.0.to_be_bytes(), offset.to_string().as_bytes()].concat()
+}
+
 type Words = Vec<Bytes>;
 
 impl Writer {
@@ -335,14 +340,11 @@ impl Writer {
         let again = match (is_again, self.base) {
             (false, _) => Vec::new(),
             (true, None) => b"?".to_vec(),
-            (true, Some((epoch, offset))) => [&epoch.0[..], offset.to_string().as_bytes()].concat(),
+            (true, Some(base)) => words_of(base),
         };
         let first = match self.batch.first().map(|first| first.commit.change) {
             Some(Change::Clear) => b"clear".to_vec(),
-            Some(Change::Forget(position)) => {
-                let Position { epoch, offset, mark } = position;
-                [b"before", &epoch.0[..], &mark.0.to_be_bytes(), offset.to_string().as_bytes()].concat()
-            }
+            Some(Change::Forget(position)) => [&b"before"[..], &words_of(position)].concat(),
             _ => Vec::new(),
         };
         let (mode, limit) = match self.retention().mode {

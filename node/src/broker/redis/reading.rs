@@ -11,7 +11,7 @@ use super::link::Expect;
 use super::machine::Machine;
 use super::resp::Reply;
 use super::script::Script;
-use crate::config::Mode;
+use crate::config::{Mode, Retention};
 use crate::feed::{Answer, Ask};
 use crate::history::{CommitError, Entry, Members, Place};
 use crate::hub::Moment;
@@ -19,6 +19,8 @@ use crate::hub::Moment;
 /// Entries in one page, and what it holds at most, in bytes: between two pages publications go on.
 const PAGE_ENTRIES: usize = 256;
 const PAGE_BYTES: usize = 1024 * 1024;
+/// What an item has beside its payload at most, in bytes.
+const ITEM_BYTES: usize = 64;
 /// Pages that are on their way together.
 const READING_MAX: usize = 32;
 /// After a failure.
@@ -95,14 +97,19 @@ impl Machine {
     fn ask_one(&mut self, now: Moment, question: Question) {
         let Question { channel, ask, .. } = question;
         let Some(listening) = self.listening(channel) else { return };
-        let mode = listening.feed.retention().mode;
+        let Retention { mode, max_bytes, .. } = **listening.feed.retention();
         let keys = |machine: &mut Self, kinds: &[&str]| -> Vec<Vec<u8>> {
             kinds.iter().filter_map(|kind| machine.key(channel, kind)).collect()
         };
         let is_map = mode == Mode::Map;
         let keys = keys(self, if is_map { &["k"] } else { &["h", "s"] });
         let birth = self.chance.draw().to_be_bytes();
-        let (count, bytes) = (PAGE_ENTRIES.to_string(), PAGE_BYTES.to_string());
+        let bytes = match (mode, ask) {
+            // Its state is made of it, so it has to be whole.
+            (Mode::List, Ask::Last(entries)) => PAGE_BYTES.max(max_bytes + entries * ITEM_BYTES),
+            _ => PAGE_BYTES,
+        };
+        let (count, bytes) = (PAGE_ENTRIES.to_string(), bytes.to_string());
         let mut call: Vec<&[u8]> = Vec::new();
         let number;
         match ask {

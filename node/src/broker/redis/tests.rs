@@ -1,11 +1,13 @@
 //! The broker on a real Redis, and its machine in a world of its own.
 
 mod chronicle;
+mod failover;
 mod overflow;
 mod remembering;
 mod reported;
 pub mod server;
 mod simulation;
+mod switch;
 mod whole;
 mod world;
 
@@ -37,21 +39,19 @@ fn fresh_prefix() -> String {
 
 /// A node of a cluster.
 fn join(server: &Server, prefix: &str) -> Arc<RedisBroker> {
+    join_by(&server.url(), prefix, Rules::ALL)
+}
+
+/// A node of a cluster that keeps these rules, and reaches Redis there.
+fn join_by(url: &str, prefix: &str, rules: Rules) -> Arc<RedisBroker> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    let url = config::RedisUrl::parse(&server.url()).expect("a good url");
+    let url = config::RedisUrl::parse(url).expect("a good url");
     let redis = config::Redis { url: url.clone(), prefix: prefix.to_owned(), lease: Duration::from_secs(6) };
     let seed = NEXT.fetch_add(1, Ordering::Relaxed);
     let interval = Duration::from_millis(100);
     let incarnation = Incarnation(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let membership = Membership {
-        redis,
-        incarnation,
-        interval,
-        named: Vec::new(),
-        seed,
-        secret: [1; 32],
-        rules: Rules::ALL,
-    };
+    let membership =
+        Membership { redis, incarnation, interval, named: Vec::new(), seed, secret: [1; 32], rules };
     let metrics = Arc::new(RedisMetrics::new(&Registry::new()));
     let broker = RedisBroker::start(&membership, Clock::start(), metrics).expect("the driver starts");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{Epoch, Incarnation, Mark, Position, PublicationId};
+use dunlin_protocol::{Incarnation, Mark, Position, PublicationId};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -83,7 +83,7 @@ pub struct Writer {
     /// Where the batch is.
     pub stage: Stage,
     /// Where the topic was before the batch's first attempt, if that is known.
-    pub base: Option<(Epoch, u64)>,
+    pub base: Option<Position>,
     /// Where the topic was when this node last knew.
     pub tip: Option<Position>,
     /// When this node's last commit is to be told again.

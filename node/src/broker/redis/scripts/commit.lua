@@ -6,8 +6,8 @@
 --      idempotency, if the publisher gave one (epoch 8 B, mark 4 B, offset in decimal)
 -- ARGV 1 publish command, 2 channel, 3 mode byte, 4 limit of the list (1 or more), 5 list ttl s, 6 head ttl s,
 --      7 whether to renew the list's life (1, 0), 8 birth epoch,
---      9 the tip before the batch's first attempt: epoch 8 B and offset, '?' if nobody knows it, '' if this
---      is the first, 10 idempotency ttl s, 11 mark of the last item,
+--      9 the tip before the batch's first attempt: epoch 8 B, mark 4 B, offset, '?' if nobody knows it, '' if
+--      this is the first, 10 idempotency ttl s, 11 mark of the last item,
 --      12 what goes first: '' nothing, 'clear' all items, 'before' and epoch 8 B, mark 4 B, offset: the items
 --      before that one, 13... the items, 1 to 64 (length 4 B, mark 4 B, message id 16 B, ...)
 -- Answers {OK, epoch and offset of the first item}, {DONE, the same, marks} if it is there already,
@@ -37,11 +37,14 @@ elseif redis.call('EXISTS', string.sub(head_key, 1, -2) .. 'k') == 1 then
   return {'MODE', 'm'}
 end
 
--- Nobody knows what became of the first attempt: this one looks for it (redis.md 0.7).
+-- Nobody knows what became of the first attempt: this one looks for it (redis.md 0.7), behind the place where it was
+-- made if this history has that. Another one, after a failover, may hold the batch anywhere.
 if again ~= '' then
-  local since = string.sub(again, 1, 8) == epoch and tonumber(string.sub(again, 9)) or 0
-  if offset - since > 1024 then return {'UNKNOWN'} end
-  local items = offset > since and redis.call('LRANGE', list, since - offset, -1) or {}
+  local since = string.sub(again, 1, 8) == epoch and tonumber(string.sub(again, 13)) or 0
+  local item = since < offset and redis.call('LINDEX', list, since - offset - 1)
+  local mark_there = since == offset and mark or item and string.sub(item, 5, 8)
+  if mark_there ~= string.sub(again, 9, 12) then since = 0 end
+  local items = offset > since and redis.call('LRANGE', list, math.max(since - offset, -1024), -1) or {}
   local mid = string.sub(ARGV[13], 9, 24)
   for at, item in ipairs(items) do
     if string.sub(item, 9, 24) == mid then

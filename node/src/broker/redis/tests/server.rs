@@ -6,6 +6,10 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::super::resp::{self, Decoder, Reply, Said};
+
 /// Ends with the test, also when the test is killed: it lives as long as its standard input is open.
 pub struct Server {
     port: u16,
@@ -21,7 +25,7 @@ const ATTEMPTS: usize = 5;
 /// Ends the server when nobody holds the other end of the shell's input. The shell leaves the output to the
 /// server, so that it ends if the server does not even start, and clears up behind it.
 const SCRIPT: &str = r#"
-    redis-server --port "$0" --bind 127.0.0.1 --dir "$1" --save "" --appendonly no &
+    redis-server --port "$0" --bind 127.0.0.1 --dir "$1" --save "" --appendonly no --repl-diskless-sync-delay 0 &
     server=$!
     exec >/dev/null
     cat
@@ -39,7 +43,12 @@ impl Server {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        url(self.port)
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn start() -> Self {
@@ -77,6 +86,61 @@ impl Drop for Server {
         self.life = None;
         let _ = self.shell.wait();
     }
+}
+
+/// A conversation with a server, which may listen to channels, too.
+pub struct Talk {
+    socket: TcpStream,
+    decoder: Decoder,
+    /// What came on channels, and on which.
+    pub heard: Vec<(Bytes, Bytes)>,
+}
+
+impl Talk {
+    pub fn with(server: &Server) -> Self {
+        let mut talk = Self { socket: server.connect(), decoder: Decoder::default(), heard: Vec::new() };
+        talk.ask(&[b"HELLO", b"3"]);
+        talk
+    }
+
+    /// Says something, and gives the answer. What was published before it was executed has been heard by then.
+    pub fn ask(&mut self, words: &[&[u8]]) -> Reply {
+        let mut out = Vec::new();
+        resp::command(&mut out, words);
+        self.socket.write_all(&out).expect("the server lives");
+        loop {
+            match self.next() {
+                Said::Reply(reply) => return reply,
+                Said::Message { channel, payload } => self.heard.push((channel, payload)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Listens to a channel from now on.
+    pub fn listen(&mut self, channel: &[u8]) {
+        let mut out = Vec::new();
+        resp::command(&mut out, &[b"SUBSCRIBE", channel]);
+        self.socket.write_all(&out).expect("the server lives");
+        while !matches!(self.next(), Said::Subscribed(_)) {}
+    }
+
+    fn next(&mut self) -> Said {
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            if let Some(said) = self.decoder.next().expect("it is RESP3") {
+                return said;
+            }
+            let count = self.socket.read(&mut chunk).expect("the server answers");
+            assert!(count > 0, "the server has closed the conversation");
+            self.decoder.receive(&chunk[..count]);
+        }
+    }
+}
+
+/// The address of a server on a port of loopback.
+pub fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
 }
 
 /// Sends bytes, and reads until what has come is enough or the server has closed.

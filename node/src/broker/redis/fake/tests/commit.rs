@@ -90,7 +90,8 @@ fn without_a_head_what_the_list_holds_goes_and_a_new_epoch_begins() {
     on_both(|twins| {
         filled(twins, 3, &Commit::of([]));
         twins.ask_for("del t0:h");
-        let commit = Commit { birth: "other456", again: "birth1232".to_owned(), ..Commit::of([numbered(9)]) };
+        let commit =
+            Commit { birth: "other456", again: "birth123m0022".to_owned(), ..Commit::of([numbered(9)]) };
         assert_eq!(twins.answer(&commit.words()), ["OK", "other4561"]);
         assert_eq!((stored(twins).len(), twins.ask_for("get t0:h")), (1, vec!["1lother456m0091".to_owned()]));
     });
@@ -164,12 +165,14 @@ fn a_batch_that_is_repeated_is_found_and_its_marks_are_those_of_the_first_attemp
         let fresh = |number: usize| item("zzzz", &format!("id{number}"), b"payload");
         let repeated = |again: &str| Commit { again: again.into(), ..Commit::of([6, 7, 8].map(fresh)) };
         let done = ["DONE", "birth1236", "m006m007m008"];
-        for again in ["birth1235", "birth1230", "other4567", "?"] {
+        for again in
+            ["birth123m0055", "birth123m0000", "other456m0077", "birth123zzzz7", "birth123zzzz99", "?"]
+        {
             assert_eq!(twins.answer(&repeated(again).words()), done, "since {again}");
         }
         assert_eq!(stored(twins).len(), 9);
         assert_eq!(
-            twins.answer(&repeated("birth1239").words()),
+            twins.answer(&repeated("birth123m0099").words()),
             ["OK", "birth12310"],
             "it came later than that"
         );
@@ -181,7 +184,13 @@ fn a_batch_that_is_repeated_is_found_and_its_marks_are_those_of_the_first_attemp
 fn a_batch_that_never_came_is_appended_when_it_is_repeated() {
     on_both(|twins| {
         filled(twins, 5, &Commit::of([]));
-        for (number, again) in [(6, "birth1233"), (7, "?"), (8, "birth1237"), (9, "birth12399")] {
+        for (number, again) in [
+            (6, "birth123m0033"),
+            (7, "?"),
+            (8, "birth123m0077"),
+            (9, "birth123m00999"),
+            (10, "birth123zzzz9"),
+        ] {
             let commit = Commit { again: again.into(), ..Commit::of([numbered(number)]) };
             assert_eq!(twins.answer(&commit.words()), ["OK", &format!("birth123{number}")]);
         }
@@ -194,14 +203,18 @@ fn a_batch_that_may_have_been_trimmed_is_neither_done_nor_appended() {
     on_both(|twins| {
         filled(twins, 20, &Commit { limit: 4, ..Commit::of([]) });
         let asked = |items: Vec<Word>, again: &str| Commit { again: again.into(), ..Commit::of(items) };
-        for again in ["birth1230", "birth1232", "other45620", "?"] {
+        for again in ["birth123m0000", "birth123m0022", "other456m02020", "birth123zzzz20", "?"] {
             assert_eq!(twins.answer(&asked(vec![numbered(1)], again).words()), ["UNKNOWN"], "since {again}");
         }
         let half = vec![numbered(20), numbered(21)];
-        assert_eq!(twins.answer(&asked(half, "birth12318").words()), ["UNKNOWN"], "a batch is there whole");
+        assert_eq!(
+            twins.answer(&asked(half, "birth123m01818").words()),
+            ["UNKNOWN"],
+            "a batch is there whole"
+        );
         twins.ask_for("set t0:h 1lbirth123m0202000");
         assert_eq!(
-            twins.answer(&asked(vec![numbered(30)], "birth123975").words()),
+            twins.answer(&asked(vec![numbered(30)], "birth123m975975").words()),
             ["UNKNOWN"],
             "too far back"
         );
@@ -290,7 +303,7 @@ fn numbers_up_to_1e14_are_written_in_full_and_none_beyond() {
         assert_eq!(twins.ask_for("get t0:h"), ["1lbirth123m00399999999999999"]);
         let number = 99_999_999_999_998_u64.to_be_bytes();
         assert_eq!(twins.heard()[0][..21], [b"Pbirth123m001", &number[..]].concat());
-        let repeated = Commit { again: "birth12399999999999997".to_owned(), ..two() };
+        let repeated = Commit { again: "birth123m00199999999999997".to_owned(), ..two() };
         assert_eq!(twins.answer(&repeated.words()), ["DONE", "birth12399999999999998", "m002m003"]);
         assert_eq!(twins.answer(&two().words()), ["CORRUPT"]);
         assert_eq!(twins.ask_for("llen t0:s"), [":2"]);

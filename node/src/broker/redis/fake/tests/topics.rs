@@ -81,7 +81,7 @@ impl Author {
         let offset = self.below(24);
         commit.again = match self.below(6) {
             0 => "?".to_owned(),
-            1 | 2 => format!("{}{offset}", self.one(EPOCHS)),
+            1 | 2 => format!("{}{}{offset}", self.one(EPOCHS), self.one(MARKS)),
             _ => String::new(),
         };
         commit.first = match self.below(8) {
