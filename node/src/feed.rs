@@ -11,6 +11,8 @@
 
 mod mending;
 mod newcomers;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -71,8 +73,8 @@ enum Stage {
     Live,
     /// Frames did not follow the tip: history is being read from there on.
     Mending(Lost),
-    /// The topic can't be read at all.
-    Refused(CommitError),
+    /// The topic can't be read at all, as was found out then.
+    Refused(CommitError, Moment),
 }
 
 /// What is known to be lost of a feed that is being mended.
@@ -201,9 +203,14 @@ impl Feed {
         !matches!(self.stage, Stage::Opening | Stage::Mending(_))
     }
 
-    /// Whether what is committed now will be heard in its place.
-    pub fn is_listening(&self) -> bool {
-        matches!(self.stage, Stage::Opening | Stage::Live | Stage::Mending(_))
+    /// Whether what is committed now will be delivered in its place, perhaps once it is heard again.
+    pub fn will_deliver(&self) -> bool {
+        !matches!(self.stage, Stage::Refused(..))
+    }
+
+    /// Whether a question still matters: nothing more urgent was asked since.
+    pub fn awaits(&self, question: u64) -> bool {
+        self.asked.is_some() && question == self.questions
     }
 
     /// Whether every publication up to a position has been delivered.
@@ -250,7 +257,7 @@ impl Feed {
     pub fn lost(&mut self) {
         self.asked = None;
         self.deep = None;
-        if !matches!(self.stage, Stage::Refused(_)) {
+        if !matches!(self.stage, Stage::Refused(..)) {
             self.stage = Stage::Deaf;
         }
     }
@@ -270,7 +277,7 @@ impl Feed {
     pub fn swept(&mut self, now: Moment, head: Result<Option<Position>, CommitError>, said: &mut Vec<Said>) {
         match (self.stage, head) {
             (Stage::Live, Ok(head)) if head != self.tip => self.mend(now, said),
-            (Stage::Refused(_), Ok(_)) => self.subscribing(said),
+            (Stage::Refused(..), Ok(_)) => self.subscribing(said),
             _ => {}
         }
     }
@@ -283,7 +290,7 @@ impl Feed {
         items: Vec<Result<Item, ItemError>>,
         said: &mut Vec<Said>,
     ) {
-        let last = before.offset + items.len() as u64;
+        let last = before.offset.saturating_add(items.len() as u64);
         let entries = || items.into_iter().zip(before.offset + 1..);
         let mut entries = entries().map(|(item, offset)| self.entry(before, offset, item));
         let follows =

@@ -15,7 +15,7 @@ impl Feed {
         let Some(ask) = self.asked.take_if(|_| question == self.questions) else { return };
         self.answers = self.questions;
         match answer {
-            Answer::Failed(error) => self.refuse(error),
+            Answer::Failed(error) => self.refuse(now, error, said),
             Answer::Head(None) | Answer::Entries(None, _) | Answer::Members(None, _) => {
                 return self.ask(Ask::Birth, said);
             }
@@ -29,9 +29,13 @@ impl Feed {
         }
     }
 
-    fn refuse(&mut self, error: CommitError) {
-        self.stage = Stage::Refused(error);
-        self.tip = None;
+    /// It can't be read, so nothing is delivered any more: who is here is told so, and again when it can be read.
+    fn refuse(&mut self, now: Moment, error: CommitError, said: &mut Vec<Said>) {
+        self.stage = Stage::Refused(error, now);
+        if let Some(tip) = self.tip.take() {
+            said.push(Said::Gap(Gap { from: Some(tip), to: None, reason: GapReason::Lost }));
+            self.blind = true;
+        }
         self.ring.clear();
         self.state = State::new(self.retention.clone());
     }
@@ -55,7 +59,7 @@ impl Feed {
             (Stage::Opening, Some(tip)) if self.is_same(tip, head) => self.stage = Stage::Live,
             (Stage::Live, Some(tip)) if self.is_same(tip, head) => {}
             (Stage::Opening | Stage::Live, _) => self.mend(now, said),
-            (Stage::Deaf | Stage::Refused(_), _) => {}
+            (Stage::Deaf | Stage::Refused(..), _) => {}
         }
     }
 
@@ -82,7 +86,7 @@ impl Feed {
             (Stage::Mending(lost), Ask::Last(_)) => self.adopt(now, lost, head, entries, said),
             (Stage::Mending(_), _) => self.catch_up(ask, head, entries, said),
             (Stage::Live, _) => self.read_for_newcomers(now, ask, head, entries, said),
-            (Stage::Deaf | Stage::Refused(_), _) => {}
+            (Stage::Deaf | Stage::Refused(..), _) => {}
         }
     }
 

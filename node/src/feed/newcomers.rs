@@ -21,6 +21,8 @@ pub struct Newcomer {
 
 /// How long a newcomer waits for a topic that can't be read.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A topic that could not be read is tried again for newcomers after so long.
+const REFUSED: Duration = Duration::from_secs(1);
 /// Publications that one recovery brings at most; who missed more begins anew.
 const RECOVERED_MAX: usize = 1000;
 /// What is read for newcomers at most.
@@ -31,6 +33,12 @@ impl Feed {
     /// Somebody wants to know what the topic holds, or what it missed since a position.
     pub fn recover(&mut self, now: Moment, who: (usize, u32), asked: Asked, said: &mut Vec<Said>) {
         self.newcomers.push(Newcomer { who, asked, came_at: now, questions: self.questions });
+        if let Stage::Refused(_, since) = self.stage
+            && now.since(since) >= REFUSED
+        {
+            // It may have been put right.
+            self.subscribing(said);
+        }
         // What is being read would look like all there is.
         if self.deep.is_none() {
             self.serve(said);
@@ -71,12 +79,12 @@ impl Feed {
         let newcomers = match self.stage {
             Stage::Opening | Stage::Mending(_) => return,
             Stage::Deaf if self.tip.is_none() => return,
-            Stage::Deaf | Stage::Live | Stage::Refused(_) => std::mem::take(&mut self.newcomers),
+            Stage::Deaf | Stage::Live | Stage::Refused(..) => std::mem::take(&mut self.newcomers),
         };
         let mut wanted = None;
         for newcomer in newcomers {
             let outcome = match self.stage {
-                Stage::Refused(error) => Ok(Err(error)),
+                Stage::Refused(error, _) => Ok(Err(error)),
                 _ => self.judge(&newcomer).map(Ok),
             };
             match outcome {
@@ -155,16 +163,12 @@ impl Feed {
             let state = if is_new { self.state() } else { None };
             return Recovery { position: self.tip, recovered: Some(Ok(())), state, publications: Vec::new() };
         }
-        let cost = |entry: &Entry| entry.publication.as_ref().map_or(0, |it| it.envelope.payload.bytes.len());
-        let bytes: usize = span.from(index).map(cost).sum();
-        if span.len() - index > RECOVERED_MAX || bytes > PAGE_BYTES_MAX {
-            // Enough to begin anew with, and it says that it is not all.
-            let publications = span.last_publications(RECOVERED_MAX, PAGE_BYTES_MAX);
-            let recovered = Some(Err(Unrecovered::Expired));
-            return Recovery { position: self.tip, recovered, state: None, publications };
-        }
-        let publications = span.publications_from(index);
-        Recovery { position: self.tip, recovered: Some(Ok(())), state: None, publications }
+        let missed = span.from(index).filter(|entry| entry.publication.is_some()).count();
+        // If that is not all, it is enough to begin anew with, and it says so.
+        let publications = span.last_publications(missed.min(RECOVERED_MAX), PAGE_BYTES_MAX);
+        let is_all = publications.len() == missed;
+        let recovered = Some(if is_all { Ok(()) } else { Err(Unrecovered::Expired) });
+        Recovery { position: self.tip, recovered, state: None, publications }
     }
 
     /// For who has nothing, or nothing that counts: the state, or the last publications.
@@ -174,7 +178,8 @@ impl Feed {
             let state = self.state();
             return Recovery { position: self.tip, recovered, state, publications: Vec::new() };
         }
-        let span = self.span();
+        // What was read and did not lead to the head is gone; the last ones are still at hand.
+        let span = if self.span().len() < self.ring.len() { &self.ring } else { self.span() };
         let publications = match self.replay(asked) {
             0 => Vec::new(),
             wanted => span.last_publications(wanted, PAGE_BYTES_MAX),

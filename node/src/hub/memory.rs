@@ -122,8 +122,10 @@ impl Memory {
             Some(Behind::Stale { even_own, .. }) => *even_own = false,
             Some(Behind::Missing(gap)) => gap.to = publication.position,
             Some(Behind::Opening { held, missed }) => {
+                // Of a state the newest says it all, whatever was missed.
                 if has_state {
-                    held.clear();
+                    *held = vec![publication.clone()];
+                    return true;
                 }
                 match missed {
                     Some(gap) => gap.to = publication.position,

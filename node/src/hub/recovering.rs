@@ -268,17 +268,18 @@ impl Hub {
             let has_state = memory.has_state();
             let Some(Behind::Opening { held, missed }) = memory.catch_up(index as u32) else { continue };
             if has_state {
+                // What comes after a gap comes behind it.
+                if let Some(gap) = missed {
+                    self.tell_gap(index, topic, gap);
+                }
                 for state in held {
                     self.give_state(index, topic, Latest::Version(state));
                 }
-            } else {
-                let position = held.last().and_then(|last| last.position);
-                self.give_publications(
-                    index,
-                    topic,
-                    &Recovery { position, publications: held, ..Recovery::default() },
-                );
+                continue;
             }
+            let position = held.last().and_then(|last| last.position);
+            let recovery = Recovery { position, publications: held, ..Recovery::default() };
+            self.give_publications(index, topic, &recovery);
             if let Some(gap) = missed {
                 self.miss_more(index, topic, gap);
             }

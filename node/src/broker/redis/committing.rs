@@ -79,9 +79,9 @@ impl Machine {
 
     fn send_batch(&mut self, now: Moment, index: usize) {
         let tip = self.tip_of(index);
-        let (live, incarnation) = (self.lease.live(), self.lease.incarnation);
+        let incarnation = self.lease.incarnation;
         let Some(writer) = self.writers.get(index) else { return };
-        let is_again = writer.stage == Stage::Fenced;
+        let is_again = writer.in_doubt;
         if writer.batch.is_empty() {
             writer.fill();
             self.batches += 1;
@@ -95,7 +95,11 @@ impl Machine {
         let renew = writer.is_to_be_renewed(now);
         let names = &self.settings.names;
         let call = match writer.retention().mode {
-            Mode::Map => writer.merge(&mut self.encoded, names, renew, birth, &live),
+            Mode::Map => {
+                let is_first_time = writer.known_as != Some(writer.sender.0);
+                let live = if is_first_time { self.lease.live() } else { Vec::new() };
+                writer.merge(&mut self.encoded, names, renew, birth, &live)
+            }
             _ => writer.append(&mut self.encoded, names, renew, birth, is_again),
         };
         let script = if writer.retention().mode == Mode::Map { Script::Merge } else { Script::Commit };
@@ -154,6 +158,7 @@ impl Machine {
             Trouble::Passing => {
                 if let Some(writer) = self.writers.get(index) {
                     writer.stage = Stage::PutOff(now + PUT_OFF);
+                    writer.renewed_at = None;
                 }
                 self.writers.look_at(now + PUT_OFF, index);
             }
@@ -167,6 +172,9 @@ impl Machine {
     }
 
     fn refuse_batch(&mut self, now: Moment, index: usize, error: CommitError) {
+        let in_doubt = self.writers.get(index).is_some_and(|writer| writer.in_doubt);
+        // That this attempt was refused says nothing about the one before.
+        let error = if in_doubt && error == CommitError::Unavailable { CommitError::Unknown } else { error };
         for pending in self.writers.finish(now, index) {
             self.tell_asker(&pending, Err(error));
         }
@@ -185,7 +193,10 @@ impl Machine {
         let is_map = writer.retention().mode == Mode::Map;
         let last = first + if is_map { 0 } else { writer.batch.len() as u64 - 1 };
         let mark = marks.last().copied().unwrap_or_default();
-        writer.tip = Some(Position { epoch, offset: last, mark });
+        // A repeated key is answered with a place of long ago.
+        if writer.tip.is_none_or(|tip| tip.epoch != epoch || tip.offset < last) {
+            writer.tip = Some(Position { epoch, offset: last, mark });
+        }
         let echo_at = now + ECHO_AFTER + jitter;
         writer.echo_at = Some(echo_at);
         self.writers.look_at(echo_at, index);
@@ -250,6 +261,12 @@ impl Machine {
                 && matches!(writer.stage, Stage::Sent | Stage::Fenced)
             {
                 writer.stage = Stage::Unknown;
+                writer.in_doubt = true;
+                // What the lost server was told of lifetimes may be lost with it.
+                writer.renewed_at = None;
+                if let Some(at) = writer.accepted_at() {
+                    self.writers.look_at(at + COMMIT_TIME, index);
+                }
             }
         }
     }
@@ -260,7 +277,8 @@ impl Machine {
             let Some(writer) = self.writers.get(index).filter(|writer| writer.stage == Stage::Unknown) else {
                 continue;
             };
-            if safe {
+            let is_late = writer.accepted_at().is_some_and(|at| at + COMMIT_TIME <= now);
+            if safe && !is_late {
                 writer.stage = Stage::Fenced;
                 self.writers.ready(index);
             } else {
@@ -396,8 +414,7 @@ impl Writer {
         let replaces = first.commit.change != Change::Publish;
         room.clear();
         item(first, mark, Some(Payload::json(patch(&merged)))).encode(room);
-        let is_first_time = self.known_as != Some(sender);
-        let live = if is_first_time { live.join(",") } else { String::new() };
+        let live = live.join(",");
         let keys = self.keys(names, &["k"]);
         let mut words = vec![keys.len().to_string().into()];
         words.extend(keys);

@@ -31,7 +31,7 @@ pub struct Listening {
     /// What waits to be asked, and since when it may be.
     later: Option<(Moment, u64, Ask)>,
     /// When the head was given its lifetime by this node.
-    pub renewed_at: Moment,
+    pub renewed_at: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -58,15 +58,8 @@ impl Machine {
         let mut feed = Feed::new(place, retention, rules);
         feed.allow(allowed);
         let (untold, owed, behind) = (Vec::new(), Vec::new(), Vec::new());
-        *listening = Some(Box::new(Listening {
-            feed,
-            serial,
-            untold,
-            owed,
-            behind,
-            later: None,
-            renewed_at: Moment::default(),
-        }));
+        *listening =
+            Some(Box::new(Listening { feed, serial, untold, owed, behind, later: None, renewed_at: None }));
         self.listeners.insert(channel);
     }
 
@@ -131,6 +124,14 @@ impl Machine {
         if let Some(listening) = self.listening(channel) {
             listening.untold.retain(|each| *each != ear);
             listening.behind.retain(|(each, _)| *each != ear);
+        }
+        if !self.is_heard(channel)
+            && let Some(listening) = self.listening(channel)
+        {
+            // The feed may be gone before it gets there.
+            for Owed { asker: (shard, ticket), .. } in std::mem::take(&mut listening.owed) {
+                self.stage(shard, Event::Committed(ticket, Ok(None)));
+            }
         }
     }
 
@@ -200,10 +201,13 @@ impl Machine {
             let staged = &self.staged;
             let caught_up: Vec<_> =
                 listening.behind.extract_if(.., |((shard, _), _)| staged[*shard].is_relaxed()).collect();
-            let (tip, state) = (listening.feed.tip(), listening.feed.state());
             if !listening.behind.is_empty() {
                 self.behind.insert(channel);
             }
+            if caught_up.is_empty() {
+                continue;
+            }
+            let (tip, state) = (listening.feed.tip(), listening.feed.state());
             let keeps_state = listening.feed.keeps_state();
             for ((shard, tag), from) in caught_up {
                 self.tally.gap(Told::Overflow);
@@ -249,8 +253,8 @@ impl Machine {
         // Redis' answer may have been quicker than the publication.
         let owed: SmallVec<[Owed; 1]> =
             listening.owed.extract_if(.., |owed| owed.position == position).collect();
-        for Owed { asker: (shard, ticket), .. } in owed {
-            self.stage(shard, Event::Committed(ticket, Ok(Some(position))));
+        for Owed { asker, .. } in owed {
+            self.tell_committed(channel, asker, Some(position));
         }
         let Some(name) = self.channels.get(channel).map(|channel| channel.name.clone()) else { return };
         let Some(writer) = self.writers.find(&name).and_then(|index| self.writers.get(index)) else { return };
@@ -259,8 +263,8 @@ impl Machine {
         let passed = if is_map { 0..writer.batch.len() } else { place..place + 1 };
         let askers: SmallVec<[_; 1]> =
             writer.batch[passed].iter_mut().filter_map(|pending| pending.asker.take()).collect();
-        for (shard, ticket) in askers {
-            self.stage(shard, Event::Committed(ticket, Ok(Some(position))));
+        for asker in askers {
+            self.tell_committed(channel, asker, Some(position));
         }
     }
 
@@ -272,17 +276,29 @@ impl Machine {
         asker: (usize, u32),
         position: Position,
     ) {
-        let (shard, ticket) = asker;
-        if let Some(channel) = self.channels.find(name)
-            && let Some(listening) = self.listening(channel)
-            && listening.feed.is_listening()
-            && !listening.feed.has_passed(position)
-        {
-            listening.owed.push(Owed { asker, position, since: now });
-            self.later.insert((now + OWED_TIME, channel));
-            return;
+        let Some(channel) = self.channels.find(name).filter(|index| self.is_heard(*index)) else {
+            return self.stage(asker.0, Event::Committed(asker.1, Ok(Some(position))));
+        };
+        let Some(listening) = self.listening(channel) else { return };
+        if listening.feed.has_passed(position) || !listening.feed.will_deliver() {
+            let has_passed = listening.feed.has_passed(position);
+            return self.tell_committed(channel, asker, Some(position).filter(|_| has_passed));
         }
-        self.stage(shard, Event::Committed(ticket, Ok(Some(position))));
+        listening.owed.push(Owed { asker, position, since: now });
+        self.later.insert((now + OWED_TIME, channel));
+    }
+
+    /// Whether shards listen to a topic that remembers.
+    fn is_heard(&self, channel: usize) -> bool {
+        self.channels.get(channel).is_some_and(|it| it.listening.is_some() && !it.ears.is_empty())
+    }
+
+    /// Tells a publisher where its publication is, unless its shard was left out of what came before: then a position
+    /// would say that all of that was delivered.
+    fn tell_committed(&mut self, channel: usize, (shard, ticket): (usize, u32), position: Option<Position>) {
+        let behind = self.listening(channel).map(|listening| &listening.behind);
+        let is_behind = behind.is_some_and(|behind| behind.iter().any(|((each, _), _)| *each == shard));
+        self.stage(shard, Event::Committed(ticket, Ok(position.filter(|_| !is_behind))));
     }
 
     fn settle_owed(&mut self, now: Moment, channel: usize) {
@@ -299,9 +315,9 @@ impl Machine {
                 (owed, has_passed)
             })
             .collect();
-        for (Owed { asker: (shard, ticket), position, .. }, has_passed) in due {
+        for (Owed { asker, position, .. }, has_passed) in due {
             // Without its place a position would say that all before it was delivered.
-            self.stage(shard, Event::Committed(ticket, Ok(has_passed.then_some(position))));
+            self.tell_committed(channel, asker, has_passed.then_some(position));
         }
     }
 

@@ -97,18 +97,14 @@ impl Machine {
     fn ask_one(&mut self, now: Moment, question: Question) {
         let Question { channel, ask, .. } = question;
         let Some(listening) = self.listening(channel) else { return };
-        let Retention { mode, max_bytes, .. } = **listening.feed.retention();
+        let mode = listening.feed.retention().mode;
+        let bytes = page_bytes(listening.feed.retention(), ask);
         let keys = |machine: &mut Self, kinds: &[&str]| -> Vec<Vec<u8>> {
             kinds.iter().filter_map(|kind| machine.key(channel, kind)).collect()
         };
         let is_map = mode == Mode::Map;
         let keys = keys(self, if is_map { &["k"] } else { &["h", "s"] });
         let birth = self.chance.draw().to_be_bytes();
-        let bytes = match (mode, ask) {
-            // Its state is made of it, so it has to be whole.
-            (Mode::List, Ask::Last(entries)) => PAGE_BYTES.max(max_bytes + entries * ITEM_BYTES),
-            _ => PAGE_BYTES,
-        };
         let (count, bytes) = (PAGE_ENTRIES.to_string(), bytes.to_string());
         let mut call: Vec<&[u8]> = Vec::new();
         let number;
@@ -167,7 +163,10 @@ impl Machine {
                 None
             }
             Trouble::Passing | Trouble::Full => {
-                if let Question { channel, number: Some(number), ask, .. } = question {
+                // What was asked since then may wait, too: it comes first.
+                if let Question { channel, number: Some(number), ask, .. } = question
+                    && self.listening(channel).is_some_and(|listening| listening.feed.awaits(number))
+                {
                     self.ask_later(now + RETRY, channel, number, ask);
                 }
                 None
@@ -243,10 +242,11 @@ impl Machine {
     fn renew(&mut self, now: Moment, channel: usize) {
         let Some(listening) = self.listening(channel) else { return };
         let retention = listening.feed.retention().clone();
-        if now.since(listening.renewed_at) < retention.ttl / 5 {
+        // Nobody knows how much of its life was left when this node began to listen.
+        if listening.renewed_at.is_some_and(|at| now.since(at) < retention.ttl / 5) {
             return;
         }
-        listening.renewed_at = now;
+        listening.renewed_at = Some(now);
         let (kind, seconds) = match retention.mode {
             Mode::Map => ("k", list_seconds(&retention)),
             _ => ("h", head_seconds(&retention)),
@@ -255,6 +255,18 @@ impl Machine {
             let seconds = seconds.to_string();
             self.work.call(now, Expect::Echoed, &[b"EXPIRE", &key, seconds.as_bytes()]);
         }
+    }
+}
+
+/// What one answer holds at most, in bytes: of a list at least all that its array may hold.
+fn page_bytes(retention: &Retention, ask: Ask) -> usize {
+    match ask {
+        Ask::Last(entries) if retention.mode == Mode::List => {
+            let beside = entries.saturating_mul(ITEM_BYTES);
+            // Beyond that Lua's numbers are not exact.
+            retention.max_bytes.saturating_add(beside).clamp(PAGE_BYTES, 1 << 40)
+        }
+        _ => PAGE_BYTES,
     }
 }
 

@@ -82,6 +82,8 @@ pub struct Writer {
     pub sender: (Incarnation, u64),
     /// Where the batch is.
     pub stage: Stage,
+    /// Whether the answer of an attempt was lost: until it is found or written, it may be there already.
+    pub in_doubt: bool,
     /// Where the topic was before the batch's first attempt, if that is known.
     pub base: Option<Position>,
     /// Where the topic was when this node last knew.
@@ -94,6 +96,8 @@ pub struct Writer {
     pub known_as: Option<Incarnation>,
     bytes: usize,
     used_at: Moment,
+    /// When it is looked at next to see whether it is still used.
+    lingers_until: Moment,
     queued: bool,
 }
 
@@ -183,6 +187,7 @@ impl Writers {
             marks: SmallVec::new(),
             sender: (Incarnation(0), 0),
             stage: Stage::Idle,
+            in_doubt: false,
             base: None,
             tip: None,
             echo_at: None,
@@ -190,6 +195,7 @@ impl Writers {
             known_as: None,
             bytes: 0,
             used_at: now,
+            lingers_until: now + LINGER,
             queued: false,
         });
         self.by_channel.insert(channel, index);
@@ -246,6 +252,7 @@ impl Writers {
         writer.bytes -= cost;
         self.bytes -= cost;
         writer.stage = Stage::Idle;
+        writer.in_doubt = false;
         writer.used_at = now;
         self.ready(index);
         batch
@@ -270,7 +277,11 @@ impl Writers {
             return;
         }
         if writer.used_at + LINGER > now {
-            self.due.insert((writer.used_at + LINGER, index));
+            let writer = &mut self.all[index];
+            if writer.lingers_until <= now {
+                writer.lingers_until = writer.used_at + LINGER;
+                self.due.insert((writer.lingers_until, index));
+            }
             return;
         }
         let writer = self.all.remove(index);

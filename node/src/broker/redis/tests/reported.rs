@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dunlin_protocol::{Envelope, Namespace, Payload, Recipients, Topic};
+use dunlin_protocol::{Envelope, Namespace, Payload, Position, Recipients, Topic};
 
 use super::super::fake::Memory;
 use super::super::lanes::Lane;
+use super::super::resp;
 use super::super::script::Script;
-use super::world::{TOPICS, World, namespace};
-use crate::broker::Command;
+use super::world::{STORED, TOPICS, World, namespace};
+use crate::broker::{Command, Event, inbox};
+use crate::config::{Mode, Retention};
+use crate::history::{Change, Commit, CommitError};
 use crate::hub::{Moment, Reach, Tag};
 
 fn world(nodes: usize) -> World {
@@ -208,4 +211,128 @@ fn a_node_with_very_many_namespaces_says_them_again_a_few_at_a_time() {
     let counted =
         |number: usize| world.fake.hash(format!("sim:1:{{c|/many/{number}}}:c")).contains_key(&b"#s"[..]);
     assert!((0..5_000).all(counted), "all are there again");
+}
+
+fn retention(mode: Mode) -> Arc<Retention> {
+    let (max_bytes, ttl) = (256 * 1024, Duration::from_hours(168));
+    Arc::new(Retention { mode, limit: 60, max_bytes, ttl, replay: 0 })
+}
+
+fn stored(number: usize) -> Topic {
+    Topic::parse(&format!("t{number}")).expect("a topic")
+}
+
+fn listen(world: &mut World, node: usize, number: usize) {
+    let tag = Tag(STORED + number as u64);
+    let join = Command::Join(tag, namespace(0), stored(number), Some(retention(Mode::Log)));
+    world.submit(node, join);
+}
+
+fn commit(world: &mut World, node: usize, number: usize, ticket: u32) {
+    let payload = Payload::json(Bytes::from(ticket.to_string()));
+    let (at_us, to) = (world.now.micros(), Recipients::Topic(stored(number)));
+    let envelope = Envelope { origin: None, echo: true, at_us, namespace: namespace(0), to, payload };
+    let commit = Commit { envelope, retention: retention(Mode::Log), key: None, change: Change::Publish };
+    world.submit(node, Command::Commit(ticket, Box::new(commit)));
+}
+
+fn outcome(world: &World, node: usize, ticket: u32) -> Option<Result<Option<Position>, CommitError>> {
+    world.nodes[node].stored.iter().find_map(|event| match event {
+        Event::Committed(of, outcome) if *of == ticket => Some(*outcome),
+        _ => None,
+    })
+}
+
+fn key(number: usize, kind: &str) -> String {
+    format!("sim:1:{{t|/one|t{number}}}:{kind}")
+}
+
+// redis 0.7
+#[test]
+fn a_batch_in_doubt_that_redis_puts_off_is_still_looked_for_before_it_is_written() {
+    let mut world = World::new(0, 3);
+    let refusing = "if redis.call('GET', 'trip') then return redis.error_reply('NOREPLICAS not now') end\n";
+    let body = &mut world.bodies[Script::Commit as usize];
+    let (first, rest) = body.split_once('\n').expect("a first line");
+    *body = format!("{first}\n{refusing}{rest}");
+    world.add_node();
+    world.pass(Duration::from_secs(1));
+    commit(&mut world, 0, 0, 1);
+    while world.fake.list(key(0, "s")).is_empty() {
+        world.step(Duration::from_micros(50));
+    }
+    let now = world.now;
+    world.nodes[0].machine.lost(now, "its answer is lost");
+    assert_eq!(outcome(&world, 0, 1), None);
+    let operator = world.fake.connect();
+    let mut out = Vec::new();
+    resp::command(&mut out, &[b"SET", b"trip", b"1"]);
+    world.fake.receive(operator, &out);
+    world.pass(Duration::from_secs(2));
+    out.clear();
+    resp::command(&mut out, &[b"DEL", b"trip"]);
+    world.fake.receive(operator, &out);
+    world.pass(Duration::from_secs(2));
+    assert!(matches!(outcome(&world, 0, 1), Some(Ok(Some(_)))), "{:?}", outcome(&world, 0, 1));
+    assert_eq!(world.fake.list(key(0, "s")).len(), 1, "it is there once");
+}
+
+// redis 3.5
+#[test]
+fn a_quiet_topic_that_was_never_written_to_keeps_its_numbering_while_somebody_listens() {
+    let mut world = world(1);
+    listen(&mut world, 0, 0);
+    world.pass(Duration::from_secs(1));
+    let before = world.fake.string(key(0, "h")).expect("it was born").clone();
+    for _ in 0..2 * 3600 {
+        world.step(Duration::from_secs(1));
+        world.step(Duration::from_millis(1));
+    }
+    assert_eq!(world.fake.string(key(0, "h")).map(|head| head.clone()), Some(before));
+    assert!(!world.nodes[0].stored.iter().any(|event| matches!(event, Event::Missed(..))), "no false alarm");
+}
+
+// R1
+#[test]
+fn who_publishes_and_leaves_is_answered() {
+    let mut world = world(1);
+    listen(&mut world, 0, 0);
+    world.pass(Duration::from_secs(1));
+    world.nodes[0].mangled = 999;
+    commit(&mut world, 0, 0, 1);
+    world.pass(Duration::from_millis(300));
+    let leave = Command::Leave(Tag(STORED), namespace(0), stored(0));
+    world.submit(0, leave);
+    world.pass(Duration::from_millis(50));
+    assert!(outcome(&world, 0, 1).is_some_and(|outcome| outcome.is_ok()));
+}
+
+#[test]
+fn a_topic_that_is_written_to_all_the_time_is_looked_at_now_and_then() {
+    let mut world = world(1);
+    for ticket in 0..90 {
+        commit(&mut world, 0, 0, ticket);
+        world.pass(Duration::from_secs(1));
+    }
+    let later = world.now + Duration::from_mins(10);
+    let looks = std::iter::from_fn(|| world.nodes[0].machine.writers.next_due(later)).count();
+    assert!(looks < 20, "{looks} looks are due");
+}
+
+// R1, H6
+#[test]
+fn a_publisher_whose_shard_was_left_out_is_told_no_place() {
+    let mut world = world(2);
+    listen(&mut world, 0, 0);
+    world.pass(Duration::from_secs(1));
+    commit(&mut world, 1, 0, 1);
+    commit(&mut world, 0, 0, 2);
+    world.nodes[0].machine.set_levels(std::iter::once(inbox::INBOX_MAX));
+    world.pass(Duration::from_millis(300));
+    assert_eq!(outcome(&world, 0, 2), Some(Ok(None)));
+    world.nodes[0].machine.set_levels(std::iter::once(0));
+    world.pass(Duration::from_secs(1));
+    let is_told =
+        |event: &Event| matches!(event, Event::Missed(_, gap) if gap.to.is_some_and(|to| to.offset == 2));
+    assert!(world.nodes[0].stored.iter().any(is_told));
 }
