@@ -108,6 +108,53 @@ def relay_under_load(rate, topics):
     return measure
 
 
+def per_publication(report, spent):
+    """Redis' side of what a node published in the measured time, however many publications a commit held."""
+    count = report["publications_per_second"] * spent.at
+    commits = spent.calls.get("publish", 0)
+    if not count or not commits:
+        return {"Redis CPU µs/publication": NAN, "publications/commit": NAN}
+    return {"Redis CPU µs/publication": spent.cpu_us / count, "Redis CPU µs/commit": spent.cpu_us / commits,
+            "publications/commit": count / commits, "Redis commands/publication": sum(spent.calls.values()) / count,
+            "thousand publications/s": report["publications_per_second"] / 1e3, "faults": faults(report)}
+
+
+def plain(figures):
+    """The yardstick's figures under the names of the others: a plain `PUBLISH` carries one publication."""
+    return {"Redis CPU µs/publication": figures["Redis CPU µs/PUBLISH"],
+            "thousand publications/s": figures["thousand PUBLISH/s"]}
+
+
+def commits_alone(subscribers):
+    """As `relay_alone`, for topics that remember beside those that don't."""
+    def measure(trial):
+        effort = trial.effort
+        if trial.kind == REDIS:
+            return plain(benchmark(trial, subscribers))
+        with trial.servers() as servers:
+            report, spent = servers.load_and_count(
+                "fanout", "--rate", "0", "--answered", "--window", str(RELAY_WINDOW), "--topics", "1", "--spin",
+                "--publishers", str(RELAY_PUBLISHERS), "--peers", str(subscribers), "--size", str(PAYLOAD_BYTES),
+                "--warmup", effort.warmup, "--duration", f"{effort.seconds}s")
+        return per_publication(report, spent)
+    return measure
+
+
+def commits_under_load(rate, topics):
+    """As `relay_under_load`; the yardstick publishes one by one at the same pace."""
+    def measure(trial):
+        effort = trial.effort
+        topics_now, rate_now = effort.crowd(topics), effort.crowd(rate)
+        if trial.kind == REDIS:
+            return plain(per_publish(round_trip(trial, rate_now / 10)[1]))
+        with trial.servers() as servers:
+            report, spent = servers.load_and_count(
+                "fanout", "--rate", str(rate_now), "--topics", str(topics_now), "--peers", str(10 * topics_now),
+                "--size", str(PAYLOAD_BYTES), "--spin", "--warmup", effort.warmup, "--duration", f"{effort.seconds}s")
+        return per_publication(report, spent)
+    return measure
+
+
 def latency_across(topics, peers, lowest):
     """Publish → delivery at a tenth of what crosses at most, beside a bare round trip at the same rate."""
     def measure(trial):

@@ -18,6 +18,7 @@ from servers import RELEASE, free_port, wait_for
 
 LOOP, COALESCING, MEMORY, ONE, TWO, REDIS = (
     "bare loop", "coalescing loop", "Dunlin", "Dunlin + Redis", "two nodes + Redis", "bare Redis")
+LOG, ONE_LOG, TWO_LOG = "Dunlin, log", "Dunlin + Redis, log", "two nodes + Redis, log"
 WS, CROSSWS, BUN, SOCKET_IO, NCHAN, NCHAN_REDIS, NATS = (
     "ws", "crossws", "Bun", "Socket.IO + Redis", "nchan", "nchan + Redis", "nats-server")
 
@@ -36,6 +37,23 @@ path = "/**"
 subscribe = ["*"]
 publish = ["*"]
 defaults = []
+"""
+
+# What `--mode` of the load asks for.
+REMEMBERING = """
+[[topic]]
+match = "log:*"
+mode = "log"
+[[topic]]
+match = "value:*"
+mode = "value"
+[[topic]]
+match = "list:*"
+mode = "list"
+limit = 10
+[[topic]]
+match = "map:*"
+mode = "map"
 """
 
 
@@ -65,7 +83,7 @@ def loop(name):
 
 def dunlin(place):
     redis = f'[redis]\nurl = "{place.redis.url}"\n' if place.redis else ""
-    return [NODE, "--config", place.write(f"{place.name}.toml", CONFIG + redis)]
+    return [NODE, "--config", place.write(f"{place.name}.toml", CONFIG + REMEMBERING + redis)]
 
 
 def script(name):
@@ -140,6 +158,8 @@ class Kind:
     needs: tuple = ()
 
 
+# A log's publications have cursors in this dialect.
+AS_LOG = ("--mode", "log", "--subprotocol", "dunlin.json.v1")
 NPM = ("node", "npm", "packages")
 KINDS = {
     LOOP: Kind("bare-loop", loop("bare_loop"), arguments=("--no-ack",)),
@@ -147,6 +167,9 @@ KINDS = {
     MEMORY: Kind("dunlin", dunlin),
     ONE: Kind("dunlin-redis", dunlin, has_redis=True, needs=("redis",)),
     TWO: Kind("two-nodes", dunlin, has_redis=True, is_two=True, needs=("redis",)),
+    LOG: Kind("dunlin-log", dunlin, arguments=AS_LOG),
+    ONE_LOG: Kind("dunlin-redis-log", dunlin, arguments=AS_LOG, has_redis=True, needs=("redis",)),
+    TWO_LOG: Kind("two-nodes-log", dunlin, arguments=AS_LOG, has_redis=True, is_two=True, needs=("redis",)),
     REDIS: Kind("redis", None, has_redis=True, needs=("redis",)),
     BUN: Kind("bun", bun, needs=NPM),
     WS: Kind("ws", script("ws.mjs"), needs=NPM),

@@ -21,6 +21,7 @@ use self::{lossy::Lossy, nats::Nats};
 use crate::{
     fleet::Peer,
     roll::{Binding, Roll},
+    scenario::Mode,
     stamp::{Finder, Stamp},
 };
 
@@ -96,9 +97,24 @@ impl Protocol {
         }
     }
 
+    /// Whether topics that remember can be measured through it: they are Dunlin's own.
+    pub fn knows_modes(self) -> bool {
+        matches!(self, Self::Plain | Self::DunlinMsgpack)
+    }
+
     /// Whether the server says that a subscription has taken effect.
     pub fn confirms(self) -> bool {
         self.binding() == Binding::Free
+    }
+
+    /// Whether a message begins as one of Dunlin's that is no publication.
+    #[inline]
+    fn is_typed(self, message: &[u8]) -> bool {
+        match self {
+            Self::Plain => message.starts_with(br#"{"type":"#),
+            Self::DunlinMsgpack => message.get(1..6) == Some(b"\xa4type"),
+            Self::Raw | Self::Nats | Self::Nchan | Self::SocketIo => false,
+        }
     }
 
     /// Whether publishers must hear [`Heard::Ready`] before they publish.
@@ -159,6 +175,18 @@ impl Adapter {
         Self { protocol, finder: Finder::default(), stream }
     }
 
+    /// The same protocol on topics of this mode: what a list delivers ends with the newest publication.
+    #[must_use]
+    pub fn reading(mut self, mode: Mode) -> Self {
+        if mode == Mode::List {
+            self.finder = Finder::of_the_last();
+        }
+        if let Stream::Lossy(lossy) = self.stream {
+            self.stream = Stream::Lossy(Box::new(lossy.reading(mode)));
+        }
+        self
+    }
+
     /// What a peer says once its upgrade is done.
     pub fn open(&mut self, roll: &Roll, peer: Peer, outbox: &mut Vec<u8>) {
         self.forget(peer);
@@ -183,6 +211,8 @@ impl Adapter {
     #[inline]
     pub fn delivery(&mut self, message: &[u8]) -> Option<Stamp> {
         match self.stream {
+            // An answer may bring what is stored, with its stamps.
+            Stream::Whole if self.protocol.is_typed(message) => None,
             Stream::Whole => self.finder.find(message),
             Stream::Nats(_) | Stream::Lossy(_) => None,
         }

@@ -3,6 +3,7 @@
 mod lives;
 mod load;
 mod number;
+mod resume;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,8 +18,11 @@ use dunlin_loadtest::{
     target::Target,
 };
 
-use self::lives::{ChurnArgs, StormArgs};
 pub(crate) use self::load::{Course, Load, Shape};
+use self::{
+    lives::{ChurnArgs, StormArgs},
+    resume::ResumeArgs,
+};
 
 /// Measures a pub/sub server.
 #[derive(Debug, Parser)]
@@ -98,6 +102,8 @@ pub(crate) enum Command {
     Churn(ChurnArgs),
     /// A node goes and all its peers come to another at once
     Storm(StormArgs),
+    /// All peers of a log lose their connections at once and come back with their cursors
+    Resume(ResumeArgs),
     /// Carry a part of a load for a coordinator on stdin and stdout, as --agent asks for
     #[command(hide = true)]
     Agent,
@@ -170,7 +176,7 @@ impl Cli {
     }
 
     fn topics(&self, count: u32) -> Topics {
-        Topics { prefix: self.prefix.clone(), count }
+        Topics::of_relay(&self.prefix, count)
     }
 
     fn answers(&self) -> Answers {

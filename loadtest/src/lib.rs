@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod frame;
 pub mod handshake;
 pub mod limits;
+pub mod metrics;
 pub mod pacer;
 pub mod process;
 pub mod progress;

@@ -15,7 +15,7 @@ use dunlin_loadtest::{
         chronicle::Chronicle,
         churn, climb, connect,
         fanout::{self, Performer},
-        idle,
+        idle, resume,
         stage::Stage,
         storm,
     },
@@ -59,6 +59,10 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Storm(args) => {
             return finish(cli, &storm::run(args.storm(cli)?, cli.redis()?, &mut *on_stderr())?);
+        }
+        Command::Resume(args) => {
+            let redis = [cli.redis()?, cli.redis()?];
+            return finish(cli, &resume::run(args.resume(cli)?, redis, &mut *on_stderr())?);
         }
         Command::Agent => agents::serve()?,
     }

@@ -6,6 +6,7 @@ mod axis;
 mod html;
 mod lives;
 mod plot;
+mod resumed;
 mod svg;
 
 use std::fmt::Write;

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn roll(binding: Binding) -> Roll {
-        let topics = Topics { prefix: "t".to_owned(), count: 3 };
+        let topics = Topics::of_relay("t", 3);
         Roll { topics, first: 4, peers: 5, publishers: 2, binding }
     }
 

@@ -7,18 +7,21 @@ pub mod connect;
 pub mod fanout;
 pub mod follower;
 pub mod idle;
+pub mod resume;
 pub mod run;
 pub mod share;
 pub mod stage;
 pub mod storm;
 
 mod audience;
+mod mode;
 mod publishers;
 mod tempo;
 mod voice;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::mode::Mode;
 use crate::adapter::Protocol;
 
 /// Whether the server answers a frame with `id`.
@@ -75,9 +78,22 @@ pub struct Topics {
     pub prefix: String,
     /// How many there are.
     pub count: u32,
+    /// What they remember.
+    pub mode: Mode,
 }
 
 impl Topics {
+    /// Topics that remember nothing.
+    pub fn of_relay(prefix: &str, count: u32) -> Self {
+        Self { prefix: prefix.to_owned(), count, mode: Mode::Relay }
+    }
+
+    /// The same topics, which now remember: their names begin with the mode's.
+    #[must_use]
+    pub fn that_remember(self, mode: Mode) -> Self {
+        Self { prefix: format!("{}{}", mode.prefix(), self.prefix), mode, ..self }
+    }
+
     /// The topic of the nth subscriber: they are spread evenly.
     pub fn of(&self, peer: u32) -> u32 {
         peer % self.count
@@ -115,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_subscriber_is_in_one_audience() {
-        let topics = Topics { prefix: "t".to_owned(), count: 3 };
+        let topics = Topics::of_relay("t", 3);
         let mut counted = [0; 3];
         (0..8).for_each(|peer| counted[topics.of(peer) as usize] += 1);
         assert_eq!(counted, [3, 3, 2]);
@@ -124,7 +140,7 @@ mod tests {
 
     #[test]
     fn names_have_equal_length() {
-        let topics = Topics { prefix: "t".to_owned(), count: 3 };
+        let topics = Topics::of_relay("t", 3);
         let mut digits = *b"xxxxxxx";
         Topics::write_number(&mut digits, 12);
         assert_eq!((topics.name(12).as_str(), &digits), ("t0000012", b"0000012"));

@@ -70,6 +70,20 @@ impl Ledger {
         faults
     }
 
+    /// The number that a stream expects: all below came, or are missing.
+    pub fn next(&self, stream: usize) -> u32 {
+        self.next[stream]
+    }
+
+    /// What a stream has not had below this number is no longer expected, for it was told so. The answer is
+    /// how many that were.
+    pub fn skip_to(&mut self, stream: usize, sequence: u32) -> u32 {
+        let next = &mut self.next[stream];
+        let skipped = sequence.saturating_sub(*next);
+        *next += skipped;
+        skipped
+    }
+
     /// Deliveries beyond the first so far.
     pub fn duplicated(&self) -> u64 {
         self.faults.duplicated
@@ -142,6 +156,14 @@ mod tests {
     fn a_swapped_delivery_is_red_and_not_lost() {
         assert_eq!(faults_of(&[0, 2, 1, 3, 4]), Faults { reordered: 1, ..Faults::default() });
         assert_eq!(faults_of(&[4, 0, 1, 2, 3]), Faults { reordered: 4, ..Faults::default() });
+    }
+
+    #[test]
+    fn what_was_told_to_be_missing_is_not_lost() {
+        let mut ledger = Ledger::new(1);
+        ledger.note(0, 0);
+        assert_eq!((ledger.skip_to(0, 3), ledger.skip_to(0, 1), ledger.next(0)), (2, 0, 3));
+        assert_eq!((ledger.note(0, 3), ledger.settle(|_| 5).lost), (Verdict::Next, 1));
     }
 
     #[test]

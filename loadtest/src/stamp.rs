@@ -71,21 +71,47 @@ pub fn blank_payload(size: usize) -> Vec<u8> {
 /// the next is there too.
 #[derive(Debug, Default)]
 pub struct Finder {
+    end: End,
+    /// From that end.
     offset: usize,
 }
 
+/// From which end of a message a stamp is looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    /// There is one stamp, or the first counts.
+    #[default]
+    Front,
+    /// The last of many counts, whatever their number.
+    Back,
+}
+
 impl Finder {
+    /// Finds the last stamp of a message that has several.
+    pub fn of_the_last() -> Self {
+        Self { end: End::Back, offset: 0 }
+    }
+
     /// The message's stamp, if it is a measured publication.
     #[inline]
     pub fn find(&mut self, message: &[u8]) -> Option<Stamp> {
-        message.get(self.offset..).and_then(Stamp::read).or_else(|| self.search(message))
+        let at = match self.end {
+            End::Front => self.offset,
+            End::Back => message.len().saturating_sub(self.offset),
+        };
+        message.get(at..).and_then(Stamp::read).or_else(|| self.search(message))
     }
 
     #[cold]
     fn search(&mut self, message: &[u8]) -> Option<Stamp> {
-        let offset = message.windows(MARK.len()).position(|eight| eight == MARK)?;
-        let stamp = Stamp::read(&message[offset..])?;
-        self.offset = offset;
+        let mut places = message.windows(MARK.len());
+        let is_mark = |eight: &[u8]| eight == MARK;
+        let at = match self.end {
+            End::Front => places.position(is_mark),
+            End::Back => places.rposition(is_mark),
+        }?;
+        let stamp = Stamp::read(&message[at..])?;
+        self.offset = if self.end == End::Front { at } else { message.len() - at };
         Some(stamp)
     }
 }
@@ -126,6 +152,20 @@ mod tests {
         for prefix in ["", r#"{"topic":"a","payload":"#, r#"{"payload":"#] {
             assert_eq!(finder.find(&message(prefix)), Some(STAMP), "{prefix}");
         }
+    }
+
+    #[test]
+    fn the_last_of_many_stamps_is_found_however_many_there_are() {
+        let mut finder = Finder::of_the_last();
+        let mut list = br#"{"topic":"a","payload":["#.to_vec();
+        for sequence in 0..5 {
+            let mut payload = blank_payload(128);
+            Stamp { sequence, ..STAMP }.write(&mut payload);
+            list.extend([&payload[..], b","].concat());
+            let message = [&list[..list.len() - 1], br#"],"cursor":"AYFy9BRWgp1mvlA5m_WqQR8D"}"#].concat();
+            assert_eq!(finder.find(&message).map(|stamp| stamp.sequence), Some(sequence));
+        }
+        assert_eq!(finder.find(br#"{"topic":"a","payload":[]}"#), None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn share_of(url: &str, agents: usize) -> Share {
     let cast = Cast {
         peers: 20,
         publishers: 2,
-        topics: Topics { prefix: "t".to_owned(), count: 3 },
+        topics: Topics::of_relay("t", 3),
         answers: Answers::Nothing,
         ..Cast::new(Target::parse(url).unwrap())
     };

@@ -43,7 +43,7 @@ fn serve() -> Target {
 fn cast(topics: u32, peers: u32, size: usize) -> Cast {
     Cast {
         server: Some(Server::new(std::process::id())),
-        topics: Topics { prefix: "t".to_owned(), count: topics },
+        topics: Topics::of_relay("t", topics),
         peers,
         publishers: 2,
         size,
@@ -215,7 +215,7 @@ fn everybody_who_connects_leaves_with_a_close_frame() {
         server: None,
         count: 50,
         concurrency: 8,
-        topics: Topics { prefix: "t".to_owned(), count: 1 },
+        topics: Topics::of_relay("t", 1),
         answers: Answers::Nothing,
     };
     let report = connect::run(&arrivals, &mut Silent).unwrap().0;

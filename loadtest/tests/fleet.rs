@@ -84,7 +84,7 @@ fn read_frame(socket: &mut TcpStream) -> (u8, Vec<u8>) {
 fn cast(target: Target) -> Cast {
     Cast {
         server: Some(Server::new(std::process::id())),
-        topics: Topics { prefix: "t".to_owned(), count: 1 },
+        topics: Topics::of_relay("t", 1),
         peers: 1,
         size: 0,
         concurrency: 1,

@@ -74,6 +74,11 @@ fn arguments_that_make_no_sense_are_refused_with_a_reason() {
         ("churn --adapter nchan", "--rate 0"),
         ("storm --cut --to ws://127.0.0.1:1/ --adapter nchan", "nchan does not allow"),
         ("storm --cut --to ws://127.0.0.1:1/ --topics 10000000", "too many"),
+        ("fanout --mode log --adapter nats", "the adapter nats knows none"),
+        ("fanout --mode map --publishers 2", "only one publisher's"),
+        ("fanout --mode list --rate 0", "takes --answered"),
+        ("resume --peers 0", "there must be a peer"),
+        ("resume --rate 0", "--rate is 0"),
     ] {
         let (said, code) = said(arguments);
         assert!(said.contains(reason) && code == Some(1), "{arguments}: {code:?} {said}");

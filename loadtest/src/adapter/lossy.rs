@@ -13,6 +13,7 @@ use crate::{
     chance::Chance,
     fleet::Peer,
     roll::Roll,
+    scenario::Mode,
     stamp::{PROBE, Stamp},
 };
 
@@ -63,6 +64,10 @@ pub struct Lossy {
 impl Lossy {
     pub(super) fn new(inner: Adapter, losses: Losses) -> Self {
         Self { inner, mischief: Mischief::new(losses) }
+    }
+
+    pub(super) fn reading(self, mode: Mode) -> Self {
+        Self { inner: self.inner.reading(mode), ..self }
     }
 
     pub(super) fn forget(&mut self, peer: Peer) {

@@ -6,7 +6,7 @@ use crate::{
     fleet::Peer,
     frame::{self, Format},
     roll::Roll,
-    scenario::{DIGITS, Topics},
+    scenario::{DIGITS, Mode, Topics},
     stamp::blank_payload,
 };
 
@@ -39,6 +39,9 @@ pub(super) fn template(topics: &Topics, size: usize, asks: bool) -> Template {
     head.extend_from_slice(b"\xa4type\xa7publish\xa5topic");
     push_head(&mut head, topics.prefix.len() + DIGITS);
     let mut payload = b"\xa7payload".to_vec();
+    if topics.mode == Mode::Map {
+        payload.extend_from_slice(b"\x81\xa6newest");
+    }
     push_head(&mut payload, blank_payload(size).len() - 2);
     Template::begin(Format::Binary, &head, topics).then(&payload).unquoted(size).then(if asks {
         b"\xa2id\x01"

@@ -5,7 +5,7 @@ use crate::{
     fleet::Peer,
     frame::{self, Format},
     roll::Roll,
-    scenario::Topics,
+    scenario::{Mode, Topics},
 };
 
 /// A frame that is no measured publication: an answer, an error, or the server's own news.
@@ -30,8 +30,14 @@ pub(super) fn open(roll: &Roll, peer: Peer, outbox: &mut Vec<u8>) {
 }
 
 pub(super) fn template(topics: &Topics, size: usize, asks: bool) -> Template {
+    let (before, behind): (&[u8], &[u8]) = match topics.mode {
+        Mode::Map => (br#"{"newest":"#, b"}"),
+        Mode::Relay | Mode::Value | Mode::Log | Mode::List => (b"", b""),
+    };
     Template::begin(Format::Text, br#"{"type":"publish","topic":""#, topics)
         .then(br#"","payload":"#)
+        .then(before)
         .quoted(size)
+        .then(behind)
         .then(if asks { br#","id":1}"# } else { b"}" })
 }

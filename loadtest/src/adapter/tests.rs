@@ -11,7 +11,7 @@ const STAMP: Stamp = Stamp { topic: 2, publisher: 1, sequence: 7, intended: 99 }
 
 /// Two subscribers, then two publishers.
 fn roll(protocol: Protocol) -> Roll {
-    let topics = Topics { prefix: "load".to_owned(), count: TOPICS };
+    let topics = Topics::of_relay("load", TOPICS);
     Roll { topics, first: 1, peers: 2, publishers: 2, binding: protocol.binding() }
 }
 
@@ -260,4 +260,35 @@ fn socket_io_packets_start_with_their_kind() {
     let path = |base| Protocol::SocketIo.path(base, &roll(Protocol::SocketIo), SUBSCRIBER);
     assert_eq!(path("/load"), "/socket.io/?EIO=4&transport=websocket");
     assert_eq!(path("/x/?EIO=4&transport=websocket"), "/x/?EIO=4&transport=websocket");
+}
+
+#[test]
+fn a_publication_with_its_cursor_is_one_and_an_answer_that_brings_stored_ones_is_none() {
+    let delivery = format!(r#"{{"topic":"log:load0000002","payload":{},"cursor":"Aa-_9"}}"#, payload());
+    assert_eq!(heard(Protocol::Plain, SUBSCRIBER, delivery.as_bytes()), [Heard::Delivery(STAMP)]);
+    let answer = format!(r#"{{"type":"ok","id":1,"cursor":"Aa-_9","state":{}}}"#, payload());
+    assert_eq!(heard(Protocol::Plain, SUBSCRIBER, answer.as_bytes()), [Heard::Ready]);
+    let mut stored = b"\x83\xa4type\xa2ok\xa2id\x01\xa5state\xd9\x3e".to_vec();
+    stored.extend_from_slice(payload().trim_matches('"').as_bytes());
+    assert_eq!(heard(Protocol::DunlinMsgpack, SUBSCRIBER, &stored), [Heard::Ready]);
+}
+
+#[test]
+fn a_map_is_given_objects() {
+    let topics = Topics::of_relay("load", TOPICS).that_remember(Mode::Map);
+    let roll = Roll { topics, ..roll(Protocol::Plain) };
+    let mut template = Protocol::Plain.template(&roll, 64, true).unwrap();
+    let frame: serde_json::Value = serde_json::from_slice(template.fill(&STAMP).1).unwrap();
+    assert_eq!((&frame["topic"], &frame["id"]), (&"map:load0000002".into(), &1.into()));
+    assert_eq!(frame["payload"]["newest"].as_str().map(str::len), Some(62));
+    let mut packed = Protocol::DunlinMsgpack.template(&roll, 64, false).unwrap();
+    assert!(has(packed.fill(&STAMP).1, b"\xa7payload\x81\xa6newest\xd9\x3e"));
+}
+
+#[test]
+fn of_a_list_the_newest_publication_is_heard() {
+    let mut adapter = Adapter::new(Protocol::Plain, None).reading(Mode::List);
+    let older = payload().replace(&payload()[9..17], "baaaaaaa");
+    let list = format!(r#"{{"topic":"list:load0000002","payload":[{older},{}],"cursor":"Aa"}}"#, payload());
+    assert_eq!(adapter.delivery(list.as_bytes()), Some(STAMP));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use dunlin_loadtest::{
     duration,
@@ -12,11 +12,12 @@ use dunlin_loadtest::{
         storm::{End, Storm},
     },
 };
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 
 use super::{
     Cli, beside,
     number::{part, rate, size},
+    resume::process_to_end,
 };
 
 #[derive(Debug, Args)]
@@ -76,18 +77,18 @@ pub(crate) struct StormArgs {
     rest: RestArgs,
 }
 
-/// What both take.
+/// What all who keep peers alive take.
 #[derive(Debug, Args)]
-struct RestArgs {
+pub(super) struct RestArgs {
     /// Another process whose CPU is reported, as NAME=PID; may be repeated
     #[arg(long, value_name = "NAME=PID", value_parser = beside)]
-    beside: Vec<Beside>,
+    pub(super) beside: Vec<Beside>,
     /// Bytes of a whole payload, at least the 50 that a stamp takes
     #[arg(long, default_value_t = 128, value_parser = size())]
-    size: usize,
+    pub(super) size: usize,
     /// What chance is drawn from: the same seed gives the same lives
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -144,11 +145,9 @@ impl StormArgs {
 
     fn end(&self) -> Result<End> {
         let Some(pid) = self.end_pid else { return Ok(End::Cut) };
-        // Below 2 is a group of processes, or the one that must not end.
-        if pid < 2 {
-            bail!("{pid} is no process to end");
-        }
-        let pid = Pid::from_raw(pid).context("a process number is above 0")?;
-        Ok(End::Signal(pid, if self.signal == Ending::Term { Signal::TERM } else { Signal::KILL }))
+        Ok(End::Signal(
+            process_to_end(pid)?,
+            if self.signal == Ending::Term { Signal::TERM } else { Signal::KILL },
+        ))
     }
 }

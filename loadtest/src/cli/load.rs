@@ -11,7 +11,7 @@ use dunlin_loadtest::{
     process::Beside,
     sampler::interval_of,
     scenario::{
-        Topics,
+        Mode, Topics,
         climb::Climb,
         fanout::{Pace, Plan},
         stage::Cast,
@@ -61,6 +61,9 @@ struct Crowd {
     /// Subscribers in all, spread evenly over the topics [default: 1000, for `topics` 10000]
     #[arg(long)]
     peers: Option<u32>,
+    /// What the topics remember: relay, value, log, list or map; their names then begin with log: and so on
+    #[arg(long, value_name = "MODE", default_value = "relay", value_parser = Mode::parse)]
+    mode: Mode,
     /// Publishers; each publishes round-robin over the topics
     #[arg(long, default_value_t = 1)]
     publishers: u32,
@@ -138,9 +141,9 @@ impl Load {
             Shape::Fanout | Shape::Cross => (1, 1000),
             Shape::Topics => (1000, 10_000),
         };
-        let Crowd { publishers, size, ref beside, .. } = self.crowd;
+        let Crowd { publishers, size, mode, ref beside, .. } = self.crowd;
         Cast {
-            topics: Topics { count: self.crowd.topics.unwrap_or(topics), ..empty.topics },
+            topics: Topics { count: self.crowd.topics.unwrap_or(topics), ..empty.topics }.that_remember(mode),
             peers: self.crowd.peers.unwrap_or(peers),
             publishers,
             size,
@@ -161,6 +164,15 @@ impl Load {
     /// What to do with a cast of so many.
     pub(crate) fn course(&self, cast: &Cast) -> Result<Course> {
         ensure!(cast.publishers > 0, "somebody must publish: --publishers is 0");
+        ensure!(
+            !cast.topics.mode.is_state() || cast.publishers == 1,
+            "versions of a value, list or map may be delivered as one, so only one publisher's can be checked"
+        );
+        ensure!(
+            !cast.topics.mode.is_state() || self.climb.climb || self.pace.rate > 0.0 || self.pace.answered,
+            "versions of a value, list or map may be delivered as one, so deliveries don't say how fast to publish: \
+             --rate 0 takes --answered"
+        );
         ensure!(
             self.climb.climb || !self.pace.answered || self.pace.rate <= 0.0,
             "--answered takes --rate 0: at a rate nothing waits for answers"

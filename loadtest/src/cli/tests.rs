@@ -1,5 +1,7 @@
 //! What command lines come to.
 
+use dunlin_loadtest::scenario::Mode;
+
 use super::*;
 
 fn parse(line: &str) -> Cli {
@@ -106,4 +108,28 @@ fn the_help_is_short_and_whole() {
     let fanout = command.find_subcommand_mut("fanout").unwrap();
     assert!(!fanout.render_help().to_string().contains("--lossy"));
     assert!(fanout.render_long_help().to_string().contains("--lossy"));
+}
+
+#[test]
+fn topics_of_a_mode_are_called_after_it() {
+    let of = |line| cast(line).map(|cast| (cast.topics.name(0), cast.topics.mode)).unwrap();
+    assert_eq!(of("fanout"), ("load0000000".to_owned(), Mode::Relay));
+    assert_eq!(of("topics --mode list --prefix x"), ("list:x0000000".to_owned(), Mode::List));
+    assert!(refused("fanout --mode heap").contains("relay, value, log, list, map"));
+}
+
+#[test]
+fn who_resumes_comes_back_where_it_was_unless_told_otherwise() {
+    let resume = |line: &str| {
+        let cli = parse(line);
+        let Command::Resume(args) = &cli.command else { panic!("{line}") };
+        args.resume(&cli)
+    };
+    let here = resume("resume").unwrap();
+    assert_eq!((here.from, here.topics.name(0).as_str()), (here.to, "log:load0000000"));
+    let there = resume("resume --resume-at ws://127.0.0.1:1/x --end-pid 4711").unwrap();
+    assert_eq!((there.to.address.port(), there.end.is_some()), (1, true));
+    assert!(resume("resume --resume-at ws://127.0.0.1:1/ --end-pid 1").is_err(), "it must not end");
+    assert!(resume("resume --adapter nats").unwrap_err().to_string().contains("dunlin.json.v1"));
+    assert!(refused("resume --end-pid 4711").contains("--resume-at"));
 }

@@ -102,11 +102,11 @@ fn control(control: &Control) -> String {
     )
 }
 
-fn seconds(seconds: Option<f64>) -> String {
+pub(super) fn seconds(seconds: Option<f64>) -> String {
     seconds.map_or("never".to_owned(), |seconds| format!("{seconds:.3} s"))
 }
 
-fn verdict(reasons: &[String]) -> Vec<(&'static str, String)> {
+pub(super) fn verdict(reasons: &[String]) -> Vec<(&'static str, String)> {
     match reasons {
         [] => vec![("verdict", "good".to_owned())],
         reasons => reasons.iter().map(|reason| ("verdict", format!("bad: {reason}"))).collect(),

@@ -171,6 +171,10 @@ impl Judge {
         } else {
             self.delivered += 1;
             let stream = peer as usize * roll.publishers as usize + stamp.publisher as usize;
+            if roll.topics.mode.is_state() {
+                // What came together left as one version, which is the newest of them.
+                let _superseded = self.ledger.skip_to(stream, stamp.sequence);
+            }
             self.ledger.note(stream, stamp.sequence);
             let intended = stamp.intended.wrapping_add_signed(self.skew);
             if self.measured.contains(&intended) {
@@ -198,10 +202,15 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{adapter::Protocol, roll::Binding, scenario::Topics, stamp::blank_payload};
+    use crate::{
+        adapter::Protocol,
+        roll::Binding,
+        scenario::{Mode, Topics},
+        stamp::blank_payload,
+    };
 
     fn audience() -> Audience {
-        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let topics = Topics::of_relay("t", 2);
         let roll = Roll { topics, first: 0, peers: 4, publishers: 1, binding: Binding::Free };
         Audience::new(roll, 1, Answers::Nothing, Adapter::new(Protocol::Plain, None), false)
     }
@@ -224,7 +233,12 @@ mod tests {
 
     /// What subscriber 0 finds wrong after these numbers, when three were sent.
     fn faults_of(sequences: &[u32]) -> (u64, u64, u64) {
+        faults_on(Mode::Relay, sequences)
+    }
+
+    fn faults_on(mode: Mode, sequences: &[u32]) -> (u64, u64, u64) {
         let mut audience = audience();
+        audience.roll.topics.mode = mode;
         for &sequence in sequences {
             hear(&mut audience, 0, 20, &numbered(0, 0, sequence));
         }
@@ -238,6 +252,16 @@ mod tests {
         assert_eq!(faults_of(&[0, 2]), (1, 0, 0));
         assert_eq!(faults_of(&[0, 1, 1, 2]), (0, 1, 0));
         assert_eq!(faults_of(&[0, 2, 1]), (0, 0, 1));
+    }
+
+    #[test]
+    fn of_a_state_only_the_newest_version_must_come_and_none_after_a_newer() {
+        for mode in [Mode::Value, Mode::List, Mode::Map] {
+            assert_eq!(faults_on(mode, &[0, 2]), (0, 0, 0));
+            assert_eq!(faults_on(mode, &[0, 1]), (1, 0, 0));
+            assert_eq!(faults_on(mode, &[0, 2, 1]), (0, 1, 0));
+        }
+        assert_eq!(faults_on(Mode::Log, &[0, 2]), (1, 0, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answers, DIGITS, TOPICS_MAX, Topics,
+    Answers, DIGITS, Mode, TOPICS_MAX, Topics,
     audience::Audience,
     follower::{Follower, Stretch},
     publishers::Publishers,
@@ -106,7 +106,7 @@ impl Cast {
             losses: None,
             server: None,
             beside: Vec::new(),
-            topics: Topics { prefix: "load".to_owned(), count: 1 },
+            topics: Topics::of_relay("load", 1),
             peers: 0,
             publishers: 0,
             size: 128,
@@ -170,6 +170,11 @@ impl Stage {
             "{} topics are too many: their names have {DIGITS} digits",
             cast.topics.count
         );
+        ensure!(
+            cast.topics.mode == Mode::Relay || cast.protocol.knows_modes(),
+            "topics that remember are Dunlin's: the adapter {} knows none",
+            cast.protocol.name()
+        );
         ensure!(cast.publishers > 0 || cast.answers == Answers::Ok, "without answers a publisher must probe");
         let roll = cast.roll();
         let lines = if cast.part().publishes { roll.lines() } else { 0 };
@@ -182,7 +187,7 @@ impl Stage {
             let target = target.at(cast.protocol.path(&target.path, &roll, peer));
             fleet.add(&Target { peers_elsewhere: roll.first, ..target }, 1);
         }
-        let adapter = Adapter::new(cast.protocol, cast.losses);
+        let adapter = Adapter::new(cast.protocol, cast.losses).reading(cast.topics.mode);
         let receives = cast.protocol.receives_publishers();
         let audience = Audience::new(roll.clone(), lines, cast.answers, adapter, receives);
         let template = cast.protocol.template(&roll, cast.size, cast.asks)?;

@@ -91,7 +91,7 @@ mod tests {
 
     /// What a subscriber of topic 1 says first and hears.
     fn heard(protocol: Protocol, messages: &[&[u8]]) -> (Vec<u8>, Vec<Word>) {
-        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let topics = Topics::of_relay("t", 2);
         let binding = protocol.binding();
         let mut ear = Ear::new(protocol, Roll { topics, first: 0, peers: 2, publishers: 0, binding });
         let (mut outbox, mut words) = (Vec::new(), Vec::new());
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_comes_again_does_not_go_on_where_it_was_cut_off() {
-        let topics = Topics { prefix: "t".to_owned(), count: 1 };
+        let topics = Topics::of_relay("t", 1);
         let binding = Protocol::Nats.binding();
         let mut ear = Ear::new(Protocol::Nats, Roll { topics, first: 0, peers: 1, publishers: 0, binding });
         let (mut outbox, mut words) = (Vec::new(), Vec::new());

@@ -181,7 +181,7 @@ mod tests {
     };
 
     fn guests(arrival: Arrival) -> Guests {
-        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let topics = Topics::of_relay("t", 2);
         let roll = Roll { topics: topics.clone(), first: 0, peers: 3, publishers: 0, binding: Binding::Free };
         Guests::new(topics, 3, arrival, Ear::new(Protocol::Plain, roll), 5)
     }

@@ -239,7 +239,7 @@ mod tests {
     const OK: &[u8] = br#"{"type":"ok","id":1}"#;
 
     fn crowd() -> Crowd {
-        let topics = Topics { prefix: "t".to_owned(), count: 2 };
+        let topics = Topics::of_relay("t", 2);
         let storm = Roll { topics, first: 0, peers: 2, publishers: 1, binding: Binding::Free };
         let control = Roll { first: 2, peers: 1, ..storm.clone() };
         Crowd::new(Protocol::Plain, Arrival::Confirmed, storm, control)

@@ -67,7 +67,7 @@ pub struct Control {
 
 impl Back {
     /// Notes the first moment at which so many of those expected were back.
-    pub(super) fn note(&mut self, since: Nanos, back: u32, expected: u32) {
+    pub(crate) fn note(&mut self, since: Nanos, back: u32, expected: u32) {
         let seconds = since as f64 / SECOND as f64;
         let part = f64::from(back) / f64::from(expected.max(1));
         for (moment, least) in [(&mut self.half_s, 0.5), (&mut self.most_s, 0.99), (&mut self.all_s, 1.0)] {
