@@ -78,6 +78,8 @@ pub fn run(
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener)?;
         let shard = Shard::new(common, seed);
+        // What the broker has for a new shard, before the first peer.
+        shard.core.borrow_mut().turn(shard.index, &shard.common, &shard.notify);
         tokio::task::spawn_local(accept::run(shard.clone(), listener));
         let turns = tokio::task::spawn_local(tokio::task::coop::unconstrained(shard.run(requests)));
         turns.await.map_err(io::Error::other)
