@@ -133,9 +133,16 @@ impl Peer {
     }
 
     /// The next message as JSON.
+    ///
+    /// A grant may come whenever nodes have agreed on what to sign it with, and is passed over.
     pub async fn next(&mut self) -> anyhow::Result<Value> {
-        let text = self.text().await?;
-        serde_json::from_str(&text).with_context(|| format!("not JSON: {text:?}"))
+        loop {
+            let text = self.text().await?;
+            let frame: Value = serde_json::from_str(&text).with_context(|| format!("not JSON: {text:?}"))?;
+            if frame["type"] != "grant" {
+                return Ok(frame);
+            }
+        }
     }
 
     /// Sends a frame under an id and gives its answer. What comes before that stays to be read.

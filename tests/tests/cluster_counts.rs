@@ -190,9 +190,9 @@ async fn a_frozen_nodes_peers_are_gone_once_and_back_once_and_keep_their_sockets
     let cluster = Cluster::start(3, CONFIG).await?;
     let mut watchers = watch_all(&cluster.nodes[..2]).await?;
     let mut crowd = crowd(cluster.nodes[2].listen, 20).await?;
-    crowd[0].subscribe("chat").await?;
+    crowd[0].subscribe("talk").await?;
     let mut other = Peer::connect(cluster.nodes[0].listen, "/counted").await?;
-    other.subscribe("chat").await?;
+    other.subscribe("talk").await?;
     all_count_to(&mut watchers, 23).await?;
     forget(&mut watchers);
     cluster.nodes[2].freeze()?;
@@ -208,13 +208,13 @@ async fn a_frozen_nodes_peers_are_gone_once_and_back_once_and_keep_their_sockets
     ensure!(counts == [[3, 23], [3, 23]], "gone once and back once, but {counts:?} was told");
     assert_eq!(cluster.nodes[2].metrics().await?.value(FENCED), 1);
     let hears = async |peer: &mut Peer, payload: &str| {
-        let frame = json!({ "topic": "chat", "payload": payload });
+        let frame = json!({ "topic": "talk", "payload": payload });
         while peer.next().await? != frame {}
         anyhow::Ok(())
     };
-    crowd[0].publish("chat", json!("from who was frozen")).await?;
+    crowd[0].publish("talk", json!("from who was frozen")).await?;
     hears(&mut other, "from who was frozen").await?;
-    other.publish("chat", json!("to who was frozen")).await?;
+    other.publish("talk", json!("to who was frozen")).await?;
     hears(&mut crowd[0], "to who was frozen").await
 }
 
@@ -367,7 +367,7 @@ async fn what_is_left_in_redis_goes_by_itself() -> anyhow::Result<()> {
     let peers = [crowd(cluster.nodes[0].listen, 3).await?, crowd(cluster.nodes[1].listen, 3).await?];
     cluster.metric(PEERS, 6).await?;
     for mut peer in peers.into_iter().flatten() {
-        peer.subscribe("chat").await?;
+        peer.subscribe("talk").await?;
         peer.leave().await?;
     }
     cluster.metric(PEERS, 0).await?;
@@ -386,7 +386,7 @@ async fn a_thousand_idle_peers_cost_redis_nothing() -> anyhow::Result<()> {
     let mut peers = Vec::new();
     for place in 0..1_000 {
         let mut peer = Peer::connect(cluster.nodes[place % 2].listen, "/counted").await?;
-        peer.subscribe("chat").await?;
+        peer.subscribe("talk").await?;
         peers.push(peer);
     }
     cluster.metric(PEERS, 1_000).await?;

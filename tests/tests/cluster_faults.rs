@@ -108,18 +108,18 @@ async fn newcomers_are_served_while_redis_is_away() -> anyhow::Result<()> {
     let mut here = connect_v1(cluster.nodes[0].listen, "/new").await?;
     let mut mate = connect_v1(cluster.nodes[0].listen, "/new").await?;
     let remote = Listener::start(connect_v1(cluster.nodes[1].listen, "/new").await?);
-    mate.subscribe("chat").await?;
-    let answer = here.ask(json!({ "type": "publish", "topic": "chat", "payload": "away" })).await?;
+    mate.subscribe("talk").await?;
+    let answer = here.ask(json!({ "type": "publish", "topic": "talk", "payload": "away" })).await?;
     ensure!(answer["type"] == "ok" && answer["local"] == true, "{answer}");
-    assert_eq!(mate.next().await?, json!({ "topic": "chat", "payload": "away" }));
+    assert_eq!(mate.next().await?, json!({ "topic": "talk", "payload": "away" }));
     cluster.redis.start_again().await?;
     for peer in &mut early {
         says_local(peer, false).await?;
     }
     let mut there = Peer::connect(cluster.nodes[1].listen, "/new").await?;
-    let answer = there.ask(json!({ "type": "publish", "topic": "chat", "payload": "back" })).await?;
+    let answer = there.ask(json!({ "type": "publish", "topic": "talk", "payload": "back" })).await?;
     ensure!(answer["type"] == "ok" && answer["local"] != true, "{answer}");
-    let back = json!({ "topic": "chat", "payload": "back" });
+    let back = json!({ "topic": "talk", "payload": "back" });
     while mate.next().await? != back {}
     let heard = remote.heard();
     ensure!(remote.is_connected() && heard.is_empty(), "what was local is told later elsewhere: {heard:?}");

@@ -124,21 +124,21 @@ async fn a_publication_that_is_late_in_coming_back_is_delivered_locally_and_once
     let mut peers = Vec::new();
     for node in &cluster.nodes {
         let mut peer = Peer::connect(node.listen, "/late").await?;
-        peer.subscribe("chat").await?;
+        peer.subscribe("talk").await?;
         peers.push(peer);
     }
     let mut talker = Peer::connect(cluster.nodes[0].listen, "/late").await?;
     cluster.proxies[0].hold_replies();
     let began = Instant::now();
-    talker.send(json!({ "type": "publish", "topic": "chat", "payload": 1, "id": 1 })).await?;
-    let publication = json!({ "topic": "chat", "payload": 1 });
+    talker.send(json!({ "type": "publish", "topic": "talk", "payload": 1, "id": 1 })).await?;
+    let publication = json!({ "topic": "talk", "payload": 1 });
     assert_eq!(peers[1].next().await?, publication);
     assert_eq!(peers[0].next().await?, publication);
     let took = began.elapsed();
     ensure!((900..2_000).contains(&took.as_millis()), "delivered locally after {took:?}");
     assert_eq!(talker.next().await?, json!({ "type": "ok", "id": 1, "local": true }));
     cluster.proxies[0].pass();
-    talker.publish("chat", json!(2)).await?;
+    talker.publish("talk", json!(2)).await?;
     for peer in &mut peers {
         assert_eq!(peer.next().await?["payload"], 2, "the echo came, too");
     }

@@ -54,7 +54,7 @@ async fn a_healthy_cluster_has_no_findings() -> anyhow::Result<()> {
     for node in &cluster.nodes {
         for path in ["/one", "/two/ä|}"] {
             let mut peer = Peer::connect(node.listen, &path.replace("ä|}", "%C3%A4%7C%7D")).await?;
-            peer.subscribe("chat").await?;
+            peer.subscribe("talk").await?;
             peers.push(peer);
         }
     }
@@ -62,7 +62,7 @@ async fn a_healthy_cluster_has_no_findings() -> anyhow::Result<()> {
     let (code, answer) = look_json(&cluster.redis, &["--prefix", PREFIX, "--check"])?;
     ensure!(code == 0 && findings(&answer).is_empty(), "{answer:#}");
     ensure!(keys_of(&answer, "leases") == Some(3) && keys_of(&answer, "registries") == Some(2), "{answer:#}");
-    ensure!(keys_of(&answer, "counts") == Some(3) && answer["keys"] == 8, "{answer:#}");
+    ensure!(keys_of(&answer, "counts") == Some(3) && answer["keys"] == 9, "{answer:#}");
     let counts = answer["classes"].as_array().context("classes")?.iter().find(|row| row["class"] == "counts");
     let counts = counts.context("counts")?;
     let bytes = |of: &Value| of["bytes"].as_u64().unwrap_or(0);

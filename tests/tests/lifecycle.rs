@@ -175,12 +175,12 @@ async fn peers_chat_over_tls() -> anyhow::Result<()> {
     let node = Node::start_with(&config, &[("cert.pem", &certificate), ("key.pem", &key)])?;
     let tls = trusting(&certificate)?;
     let mut listener = Peer::connect_secure(node.listen, "/a", &tls).await?;
-    listener.subscribe("chat").await?;
+    listener.subscribe("talk").await?;
     let mut talker = Peer::connect_secure(node.listen, "/a", &tls).await?;
     for length in [1, 1_000, 60_000] {
         let payload = json!("x".repeat(length));
-        talker.publish("chat", payload.clone()).await?;
-        assert_eq!(listener.next().await?, json!({ "topic": "chat", "payload": payload }));
+        talker.publish("talk", payload.clone()).await?;
+        assert_eq!(listener.next().await?, json!({ "topic": "talk", "payload": payload }));
     }
     ensure!(get(node.listen, "/.dunlin/ready").await.is_err(), "plain HTTP was answered on a TLS port");
     let errors = until("a failed handshake", Duration::from_secs(5), async || {

@@ -32,7 +32,17 @@ impl Packed {
     }
 
     /// The next message, which must be one binary message with one value.
+    /// The next frame; a grant is passed over.
     async fn next(&mut self) -> anyhow::Result<Value> {
+        loop {
+            let value = self.any().await?;
+            if value["type"] != "grant".into() {
+                return Ok(value);
+            }
+        }
+    }
+
+    async fn any(&mut self) -> anyhow::Result<Value> {
         let message = self.peer.message().await?;
         ensure!(message.is_binary(), "{message:?}");
         let bytes = message.into_data();
@@ -71,7 +81,7 @@ fn map<'a>(pairs: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
 }
 
 fn publication(payload: Value) -> Value {
-    map([("topic", "chat".into()), ("payload", payload)])
+    map([("topic", "talk".into()), ("payload", payload)])
 }
 
 /// Four peers, one of each kind, the first two of them on the first address.
@@ -83,7 +93,7 @@ struct Company {
 }
 
 impl Company {
-    /// All of them subscribe to `chat`.
+    /// All of them subscribe to `talk`.
     async fn meet(here: SocketAddr, there: SocketAddr) -> anyhow::Result<Self> {
         let mut company = Self {
             packed: Packed::connect(here, "/company").await?,
@@ -91,10 +101,10 @@ impl Company {
             plain: Peer::connect(there, "/company").await?,
             other: Packed::connect(there, "/company").await?,
         };
-        company.packed.subscribe("chat").await?;
-        company.json.subscribe("chat").await?;
-        company.plain.subscribe("chat").await?;
-        company.other.subscribe("chat").await?;
+        company.packed.subscribe("talk").await?;
+        company.json.subscribe("talk").await?;
+        company.plain.subscribe("talk").await?;
+        company.other.subscribe("talk").await?;
         Ok(company)
     }
 
@@ -103,10 +113,10 @@ impl Company {
         self.objects().await?;
         self.bytes().await?;
         let big = u64::MAX;
-        self.other.publish("chat", big.into()).await?;
+        self.other.publish("talk", big.into()).await?;
         assert_eq!(self.packed.next().await?, publication(big.into()));
         for json in [&mut self.json, &mut self.plain] {
-            assert_eq!(json.text().await?, format!(r#"{{"topic":"chat","payload":{big}}}"#));
+            assert_eq!(json.text().await?, format!(r#"{{"topic":"talk","payload":{big}}}"#));
         }
         Ok(())
     }
@@ -114,12 +124,12 @@ impl Company {
     async fn objects(&mut self) -> anyhow::Result<()> {
         let list = Value::Array(vec![1.into(), 1.5.into(), Value::Nil]);
         let said = map([("list", list), ("text", "Grüezi".into())]);
-        self.packed.publish("chat", said.clone()).await?;
-        let heard = json!({ "topic": "chat", "payload": { "text": "Grüezi", "list": [1, 1.5, null] } });
+        self.packed.publish("talk", said.clone()).await?;
+        let heard = json!({ "topic": "talk", "payload": { "text": "Grüezi", "list": [1, 1.5, null] } });
         assert_eq!(self.json.next().await?, heard);
         assert_eq!(self.plain.next().await?, heard);
         assert_eq!(self.other.next().await?, publication(said.clone()));
-        self.plain.publish("chat", heard["payload"].clone()).await?;
+        self.plain.publish("talk", heard["payload"].clone()).await?;
         assert_eq!(self.json.next().await?, heard);
         assert_eq!(self.packed.next().await?, publication(said.clone()));
         assert_eq!(self.other.next().await?, publication(said));
@@ -128,12 +138,12 @@ impl Company {
 
     async fn bytes(&mut self) -> anyhow::Result<()> {
         let bytes = vec![0, 255, 128, 10];
-        let base64 = json!({ "topic": "chat", "base64": "AP+ACg==" });
-        self.packed.publish("chat", Value::Binary(bytes.clone())).await?;
+        let base64 = json!({ "topic": "talk", "base64": "AP+ACg==" });
+        self.packed.publish("talk", Value::Binary(bytes.clone())).await?;
         assert_eq!(self.json.next().await?, base64);
         assert_eq!(self.plain.message().await?.into_data()[..], bytes);
         assert_eq!(self.other.next().await?, publication(Value::Binary(bytes.clone())));
-        let frame = json!({ "type": "publish", "topic": "chat", "base64": "AP+ACg==" });
+        let frame = json!({ "type": "publish", "topic": "talk", "base64": "AP+ACg==" });
         ensure!(self.json.ask(frame).await?["type"] == "ok");
         assert_eq!(self.plain.message().await?.into_data()[..], bytes);
         for packed in [&mut self.packed, &mut self.other] {
@@ -168,7 +178,7 @@ async fn what_is_wrong_is_said_in_messagepack_and_the_connection_stays() -> anyh
         (Value::Map(vec![(1.into(), 2.into())]), "invalid_payload"),
     ] {
         let answer =
-            peer.ask(&[("type", "publish".into()), ("topic", "chat".into()), ("payload", payload)]).await?;
+            peer.ask(&[("type", "publish".into()), ("topic", "talk".into()), ("payload", payload)]).await?;
         assert_eq!((&answer["type"], &answer["code"]), (&"error".into(), &code.into()), "{answer}");
     }
     let answer = peer.ask(&[("type", "dance".into())]).await?;

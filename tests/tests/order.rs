@@ -115,11 +115,11 @@ async fn namespaces_that_look_alike_never_meet() -> anyhow::Result<()> {
     let mut peers = Vec::new();
     for path in paths {
         let mut peer = Peer::connect(node.listen, path).await?;
-        peer.subscribe("chat").await?;
+        peer.subscribe("talk").await?;
         peers.push(peer);
     }
     for (path, peer) in paths.iter().zip(&mut peers) {
-        peer.publish("chat", json!(path)).await?;
+        peer.publish("talk", json!(path)).await?;
     }
     for (path, mut peer) in paths.iter().zip(peers) {
         let heard = peer.heard_by_now().await?;

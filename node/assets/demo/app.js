@@ -1,7 +1,7 @@
 // The chat: which room one is in, and what the page shows of it. Every word that came from
 // elsewhere reaches the page as text, never as markup.
 
-import { Link, Refused } from "./link.js";
+import { Link, PASSING, Refused } from "./link.js";
 import { recall, remember } from "./memory.js";
 import { birdName, paintFace } from "./people.js";
 import { parseMessage, Transcript } from "./transcript.js";
@@ -9,22 +9,31 @@ import { parseMessage, Transcript } from "./transcript.js";
 const TOPIC = "chat";
 const COPIED_MS = 2000;
 const ASK_MS = 3000;
+const OLDER_AT_ONCE = 50;
+const NEAR_TOP_PX = 200;
 const NODE_DIGITS = 6;
 const STATUS = { joining: "Connecting…", away: "Reconnecting…", ended: "Disconnected" };
 const REMEDY = { away: "Try now", ended: "Connect again" };
+const REWRITTEN = ["forked", "reset"];
 const AWAY = "The connection was lost. What you write is kept, and sent once it is back.";
 
 const $ = (id) => document.getElementById(id);
 const log = $("log");
 const doors = [...document.querySelectorAll(".rooms a")];
 
-/** One room: its namespace, what was said in it while this page looked, and what waits to be. */
+/** One room: its namespace, what was said in it, and what waits to be. */
 class Room {
   constructor(door) {
     this.door = door;
     this.title = door.textContent;
     this.path = `/rooms/${door.hash.slice(1)}`;
     this.leftAt = null;
+    // How far the page has followed what is said; none where nothing is kept.
+    this.cursor = undefined;
+    // How far back it has asked: the `oldest` cursor, and whether the past `isWhole`.
+    this.past = {};
+    // Whether an empty room is known to be one.
+    this.isKnown = false;
     this.transcript = new Transcript((line) => {
       publish(this, line);
       $("text").focus();
@@ -38,7 +47,7 @@ class Room {
 
   /** Puts what is still to be sent where a reload finds it. */
   keep() {
-    remember(this.path, this.transcript.unsent.map((line) => line.message));
+    remember(this.path, this.transcript.unsent.map(({ message, id }) => ({ ...message, id })));
   }
 }
 
@@ -47,6 +56,7 @@ let room = null;
 let link = null;
 let isLive = false;
 let isAsking = false;
+let isLookingBack = false;
 let isReadingBack = false;
 
 function enter(next) {
@@ -55,7 +65,7 @@ function enter(next) {
   room = next;
   showRoom();
   log.ariaBusy = "true";
-  link = new Link(room.address, TOPIC, { onState, onJoined, onFrame });
+  link = new Link(room.address, TOPIC, { since: () => next.cursor, onState, onJoined, onFrame });
 }
 
 function leave(from) {
@@ -76,23 +86,39 @@ function onState({ name, node, why }) {
   askReach();
 }
 
-function onJoined({ state, cursor }) {
+function onJoined({ state, publications = [], cursor, recovered, reason }) {
   const { transcript, leftAt } = room;
-  if (Array.isArray(state)) take(state);
-  else if (!cursor && leftAt) transcript.remark(absence(leftAt));
+  reach(cursor);
+  if (recovered === false && REWRITTEN.includes(reason)) startAnew(state);
+  else if (Array.isArray(state)) take(state);
+  else if (!cursor && !reason && leftAt) transcript.remark(absence(leftAt));
+  for (const { payload } of publications) take(payload);
   room.leftAt = null;
+  room.past = {};
+  room.isKnown ||= Boolean(cursor);
   room.keep();
-  for (const line of transcript.unsent) if (line.state === "pending") publish(room, line);
-  showLines();
-  requestAnimationFrame(() => (log.ariaBusy = "false"));
+  sendWaiting();
+  quietly(state ? showNews : showLines);
 }
 
-function onFrame({ topic, type, payload, state, reason }) {
+function onFrame({ topic, type, payload, state, cursor, reason }) {
   if (topic === "session") return showPeople(payload?.users);
   if (topic !== TOPIC) return;
+  reach(cursor);
   if (type === "gap") noteGap(reason);
-  else take(type === "reset" ? state : payload);
-  showLines();
+  else if (type === "reset") startAnew(state);
+  else take(payload);
+  showNews();
+}
+
+function reach(cursor) {
+  room.cursor = cursor ?? room.cursor;
+}
+
+// The nodes' memory is not the one that this page has followed: what it holds now is what counts.
+function startAnew(state) {
+  room.transcript.reset(parseAll(state ?? []));
+  room.past = {};
 }
 
 function noteGap(reason) {
@@ -107,7 +133,10 @@ async function askReach() {
   if (!isLive || isAsking || document.hidden) return;
   isAsking = true;
   try {
-    showReach(await link.request({ type: "hello" }));
+    const ok = await link.request({ type: "hello" });
+    showReach(ok);
+    room.isKnown ||= !ok.local;
+    showLines();
   } catch {
     // Refused or lost: nothing is known that was not known before, and the next question comes soon.
   }
@@ -116,25 +145,82 @@ async function askReach() {
 
 // A `list` topic sends all it holds, any other the one message.
 function take(payload) {
-  if (Array.isArray(payload)) return room.transcript.replace(payload.map(parseMessage).filter(Boolean));
+  if (Array.isArray(payload)) {
+    if (!room.transcript.replace(parseAll(payload))) room.past = {};
+    return;
+  }
   const message = parseMessage(payload);
   if (message) room.transcript.add(message);
 }
 
+function parseAll(payloads) {
+  return payloads.map(parseMessage).filter(Boolean);
+}
+
+function sendWaiting() {
+  for (const line of room.transcript.unsent) if (line.state === "pending") publish(room, line);
+}
+
 async function publish(to, line) {
-  if (!isLive || to !== room) return;
+  if (!isLive || to !== room || line.isAsked) return;
+  line.isAsked = true;
   try {
-    const ok = await link.request({ type: "publish", topic: TOPIC, payload: line.message });
+    const { message: payload, id: key } = line;
+    reach((await link.request({ type: "publish", topic: TOPIC, payload, key })).cursor);
     to.transcript.settle(line);
-    if (ok.local) {
-      to.transcript.note(line, "Only on this node");
-      showReach(ok);
-    }
   } catch (error) {
     // A lost answer leaves the line waiting: it goes out again once the room is joined again.
-    if (error instanceof Refused) to.transcript.fail(line, error.message);
+    if (error instanceof Refused) refuse(to, line, error);
   }
+  line.isAsked = false;
   to.keep();
+}
+
+function refuse(to, line, { code, message }) {
+  if (!PASSING.includes(code)) return to.transcript.fail(line, message);
+  to.transcript.note(line, "Not sent yet");
+  askReach();
+}
+
+// Shows older lines: first those that are here, then those that the nodes have beyond their list. A
+// page of these may be known already, or be shorter than was asked for; only an empty one is the last.
+async function lookBack() {
+  const { transcript, past, cursor } = room;
+  if (transcript.hidden) return quietly(showOlder);
+  if (!isLive || isLookingBack || past.isWhole || !cursor) return;
+  isLookingBack = true;
+  try {
+    while (!past.isWhole && past === room.past && !transcript.hidden) {
+      const limit = OLDER_AT_ONCE + (past.oldest ? 0 : transcript.size);
+      const range = { before: past.oldest ?? cursor, limit };
+      const { publications } = await link.request({ type: "history", topic: TOPIC, ...range });
+      if (past === room.past) addOlder(publications);
+    }
+  } catch {
+    // Refused or lost: asked again once the room is joined again.
+    past.isWhole = true;
+  }
+  isLookingBack = false;
+  if (past === room.past) quietly(showOlder);
+}
+
+function addOlder(publications) {
+  const { transcript, past } = room;
+  transcript.prepend(parseAll(publications.map(({ payload }) => payload)));
+  past.oldest = publications[0]?.cursor;
+  past.isWhole = !past.oldest || transcript.isFull;
+}
+
+function showOlder() {
+  room.transcript.reveal();
+  showLines();
+}
+
+// A screen reader announces what is added to the log, unless it is old.
+function quietly(change) {
+  log.ariaBusy = "true";
+  change();
+  requestAnimationFrame(() => (log.ariaBusy = "false"));
 }
 
 function say(text) {
@@ -176,7 +262,12 @@ function showReach({ local }) {
 }
 
 function showLines() {
-  $("empty").hidden = !room.transcript.isEmpty;
+  $("empty").hidden = !room.isKnown || room.transcript.size > 0;
+  $("earlier").hidden = !room.transcript.hidden && (room.past.isWhole ?? true);
+}
+
+function showNews() {
+  showLines();
   $("newest").hidden = !isReadingBack;
 }
 
@@ -195,6 +286,11 @@ function showNewest() {
 function noticeScroll() {
   isReadingBack = log.scrollTop < -40;
   if (!isReadingBack) $("newest").hidden = true;
+  else if (isNearTop() && document.activeElement !== $("earlier")) lookBack();
+}
+
+function isNearTop() {
+  return log.scrollHeight - log.clientHeight + log.scrollTop < NEAR_TOP_PX;
 }
 
 function absence(since) {
@@ -253,6 +349,10 @@ $("newest").onclick = () => {
   showNewest();
   $("text").focus();
 };
+$("earlier").onclick = () => {
+  log.focus({ preventScroll: true });
+  lookBack();
+};
 log.onscroll = noticeScroll;
 for (const button of document.querySelectorAll("[data-copies]")) button.onclick = () => copy(button);
 
@@ -268,7 +368,10 @@ document.addEventListener("visibilitychange", () => {
   link.hurry();
   askReach();
 });
-setInterval(askReach, ASK_MS);
+setInterval(() => {
+  askReach();
+  sendWaiting();
+}, ASK_MS);
 const follow = () => enter(rooms.get(location.hash) ?? rooms.get(doors[0].hash));
 addEventListener("hashchange", follow);
 

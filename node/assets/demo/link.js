@@ -18,7 +18,7 @@ export class Lost extends Error {}
  *
  * The listener is told `onState({ name: "joining" | "live" | "away" | "ended", node?, why? })` at
  * each change, `onJoined(ok)` with the answer to each subscribe just after `live`, and `onFrame`
- * with every frame that answers no request.
+ * with every frame that answers no request. It says by `since()` which cursor it has reached, if any.
  */
 export class Link {
   #url;
@@ -85,7 +85,8 @@ export class Link {
   async #join(welcome) {
     clearTimeout(this.#timer);
     try {
-      const ok = await this.request({ type: "subscribe", topic: this.#topic });
+      const since = this.#listener.since();
+      const ok = await this.request({ type: "subscribe", topic: this.#topic, since });
       // A node that accepts and then closes must not be called without pause, so the count of
       // failures is forgotten only by a link that has held.
       this.#timer = setTimeout(() => (this.#failures = 0), STEADY_MS);
@@ -169,7 +170,8 @@ function words(value) {
 
 const SUBPROTOCOL = "dunlin.json.v1";
 const LOST = 1006;
-const PASSING = ["unavailable", "timeout"];
+/** Codes of refusals that pass by themselves. */
+export const PASSING = ["unavailable", "timeout"];
 const ANSWER_MS_MAX = 10_000;
 const STEADY_MS = 10_000;
 const PAUSE_MS_MIN = 500;

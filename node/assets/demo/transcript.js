@@ -1,6 +1,6 @@
 // What was said in one room, newest last, as data and as the list on the page.
-// Invariant: every line is an element of `list`, in the same order; settled lines are at most
-// LINES_MAX, lines that still wait to be sent are never dropped.
+// Invariant: `list` has an element for every line but the `hidden` oldest, in the same order; settled
+// lines are at most LINES_MAX, lines that still wait to be sent are never dropped.
 
 import { recall, remember } from "./memory.js";
 import { paintFace } from "./people.js";
@@ -16,6 +16,8 @@ export function parseMessage(payload) {
 /** The lines of one room. `resend` is called with a line whose "Try again" was pressed. */
 export class Transcript {
   list = document.createElement("ol");
+  /** How many of the oldest lines are not shown until somebody reads back to them. */
+  hidden = 0;
   #lines = [];
   #resend;
 
@@ -24,8 +26,12 @@ export class Transcript {
     this.list.className = "lines";
   }
 
-  get isEmpty() {
-    return this.#lines.length === 0;
+  get size() {
+    return this.#lines.length;
+  }
+
+  get isFull() {
+    return this.size >= LINES_MAX;
   }
 
   /** Own lines that no node has taken yet, oldest first, the failed ones included. */
@@ -33,12 +39,15 @@ export class Transcript {
     return this.#lines.filter((line) => line.state !== "sent");
   }
 
-  /** Adds a line of this window's own, which waits until `settle` or `fail`. */
-  write(message) {
+  /**
+   * Adds a line of this window's own, which waits until `settle` or `fail`. Its `id` goes with it
+   * each time it is sent, so that a node takes it once.
+   */
+  write({ id = freshId(), ...message }) {
     OWN_WORDS.add(message);
-    const line = this.#draw(message, identity(message));
+    const line = { ...this.#draw(message, identity(message)), id };
     this.#mark(line, "pending");
-    this.#insert([...this.#lines, line]);
+    this.#put([...this.#lines, line]);
     return line;
   }
 
@@ -46,28 +55,49 @@ export class Transcript {
   add(message) {
     const known = message.at !== null && this.#lines.find((line) => line.key === identity(message));
     if (known) return this.settle(known);
-    this.#insert([...this.#lines, this.#draw(message, identity(message))]);
+    this.#put([...this.#lines, this.#draw(message, identity(message))]);
   }
 
-  /** Shows exactly these messages, then what waits to be sent: a `list` topic sends all it has. */
+  /**
+   * Takes what a `list` topic holds, which is all there is to show, then what waits to be sent. What
+   * fell out of the list stays above it while the two join on; else the list begins anew, and this
+   * says so by returning false.
+   */
   replace(messages) {
-    const here = new Map(this.#lines.map((line) => [line.key, line]));
-    const next = new Map();
-    for (const message of messages.slice(-LINES_MAX)) {
-      const key = vacantKey(message, next);
-      next.set(key, here.get(key) ?? this.#draw(message, key));
-    }
-    for (const line of next.values()) this.settle(line);
-    const waiting = this.#lines.filter((line) => line.state !== "sent" && !next.has(line.key));
-    this.#insert([...next.values(), ...waiting]);
+    const next = this.#drawAll(messages);
+    const sent = this.#lines.filter((line) => line.state === "sent");
+    const first = sent.findIndex(({ key }) => next.has(key));
+    const joins = first >= 0 && sent[first].key === next.keys().next().value;
+    const isFirst = !sent.some(({ message }) => message);
+    const above = isFirst ? sent : sent.slice(0, joins ? first : 0);
+    this.#put([...above, ...next.values(), ...this.#waiting(next)], !joins);
+    return joins;
+  }
+
+  /** Shows exactly these messages because the nodes' memory is another one; what it lacks is told. */
+  reset(messages) {
+    const next = this.#drawAll(messages);
+    const isLost = this.#lines.some((line) => line.message && line.state === "sent" && !next.has(line.key));
+    const above = isLost ? [drawRemark("The nodes lost some of what was said here.")] : [];
+    this.#put([...above, ...next.values(), ...this.#waiting(next)], true);
+  }
+
+  /** Puts older messages above all others, hidden; those that are here already are passed over. */
+  prepend(messages) {
+    const here = new Set(this.#lines.filter(({ message }) => message).map(({ message }) => identity(message)));
+    const older = this.#drawAll(messages.filter((message) => !here.has(identity(message))));
+    this.#put([...older.values(), ...this.#lines]);
+  }
+
+  /** Shows more of the oldest lines. */
+  reveal() {
+    this.hidden = Math.max(0, this.hidden - SHOWN_AT_ONCE);
+    this.#show();
   }
 
   /** Adds a remark of the page itself. */
   remark(text) {
-    const element = document.createElement("li");
-    element.className = "remark";
-    element.textContent = text;
-    this.#insert([...this.#lines, { key: null, message: null, element, state: "sent", follows: false }]);
+    this.#put([...this.#lines, drawRemark(text)]);
   }
 
   settle(line) {
@@ -108,28 +138,61 @@ export class Transcript {
     return { key, message, element, state: "sent", follows: false };
   }
 
+  // The same message is the same line: an element that is here already is drawn no second time.
+  #drawAll(messages) {
+    const here = new Map(this.#lines.map((line) => [line.key, line]));
+    const next = new Map();
+    for (const message of messages.slice(-LINES_MAX)) {
+      const key = vacantKey(message, next);
+      next.set(key, here.get(key) ?? this.#draw(message, key));
+    }
+    return next;
+  }
+
+  #waiting(taken) {
+    for (const line of taken.values()) this.settle(line);
+    return this.#lines.filter((line) => line.state !== "sent" && !taken.has(line.key));
+  }
+
+  // Who has read back to a line goes on seeing all since; a list that begins anew shows its newest.
+  #put(lines, isAnew = false) {
+    const oldestShown = this.#lines[this.hidden];
+    this.#lines = withinLimit(lines);
+    this.hidden = Math.max(0, isAnew ? this.size - SHOWN_AT_ONCE : this.#lines.indexOf(oldestShown));
+    this.#show();
+  }
+
   // Elements that stay where they are aren't touched, so that a reader's place, a selection and
   // what a screen reader announces survive a whole list arriving for one new line.
-  #insert(lines) {
-    this.#lines = withinLimit(lines);
-    const kept = new Set(this.#lines.map((line) => line.element));
+  #show() {
+    const shown = this.#lines.slice(this.hidden);
+    const kept = new Set(shown.map((line) => line.element));
     for (const element of [...this.list.children]) if (!kept.has(element)) element.remove();
+    const fresh = shown.filter(({ element }) => !element.parentNode);
+    for (const { element } of fresh) element.classList.toggle("new", fresh.length === 1);
     let place = this.list.firstElementChild;
-    for (const { element } of this.#lines) {
+    for (const { element } of shown) {
       if (element === place) place = place.nextElementSibling;
       else this.list.insertBefore(element, place);
     }
-    this.#group();
+    group(shown);
   }
+}
 
-  #group() {
-    let before = null;
-    for (const line of this.#lines) {
-      const follows = continues(before, line);
-      if (follows !== line.follows) line.element.classList.toggle("follows", (line.follows = follows));
-      before = line;
-    }
+function group(lines) {
+  let before = null;
+  for (const line of lines) {
+    const follows = continues(before, line);
+    if (follows !== line.follows) line.element.classList.toggle("follows", (line.follows = follows));
+    before = line;
   }
+}
+
+function drawRemark(text) {
+  const element = document.createElement("li");
+  element.className = "remark";
+  element.textContent = text;
+  return { key: null, message: null, element, state: "sent", follows: false };
 }
 
 // What this window said, remembered over a reload, so that its lines stay on their side.
@@ -150,6 +213,10 @@ class OwnWords {
 // a lost answer. Without a time nothing tells two messages apart but their number.
 function identity({ name, text, at }) {
   return `${at} ${name} ${text}`;
+}
+
+function freshId() {
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 function vacantKey(message, taken) {
@@ -192,6 +259,7 @@ function isTime(at) {
 const TEMPLATE = document.getElementById("line");
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const LINES_MAX = 500;
+const SHOWN_AT_ONCE = 50;
 const TEXT_MAX = 4000;
 const ROWS_MAX = 60;
 const NAME_MAX = 32;
