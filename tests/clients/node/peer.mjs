@@ -1,6 +1,7 @@
 // One connection of any client that has the browser's WebSocket interface, and what it has heard.
 
 import assert from "node:assert/strict";
+import { after } from "node:test";
 import { isDeepStrictEqual } from "node:util";
 
 /** The node under test, for example `ws://127.0.0.1:40001`. */
@@ -11,6 +12,10 @@ assert.ok(NODE, "DUNLIN_URL is missing: let `tests/run --only clients` set it, o
 export const STAY_MS = Number(process.env.STAY_SECONDS ?? 30) * 1000;
 
 const DEADLINE_MS = 10_000;
+
+// What a test that failed has left open would keep the process, and so the whole run, from ending.
+const sockets = new Set();
+after(() => sockets.forEach((socket) => socket.close()));
 
 export class Peer {
   opened = 0;
@@ -26,6 +31,7 @@ export class Peer {
 
   constructor(socket) {
     this.socket = socket;
+    sockets.add(socket);
     socket.binaryType = "arraybuffer";
     socket.addEventListener("open", () => this.opened++);
     socket.addEventListener("close", ({ code, reason, wasClean }) => this.closed.push({ code, reason, wasClean }));

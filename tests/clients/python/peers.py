@@ -5,6 +5,7 @@ import json
 import os
 
 import aiohttp
+import msgpack
 import websockets
 
 NODE = os.environ["DUNLIN_URL"].replace("http", "ws", 1)
@@ -79,6 +80,49 @@ class AiohttpPeer(Peer):
         await self.socket.close(code=1000, message=b"done")
         await self.session.close()
         return self.socket.close_code
+
+
+class V1Peer(WebsocketsPeer):
+    """The package `websockets` speaking a v1 dialect; it hears frames as dicts. The subclasses name the format."""
+
+    @classmethod
+    async def connect(cls, path):
+        peer = cls()
+        peer.asked = 0
+        peer.socket = await websockets.connect(NODE + path, subprotocols=[cls.subprotocol])
+        return peer
+
+    async def say(self, **frame):
+        await self.send(self.pack(frame))
+
+    async def receive(self):
+        return self.unpack(await self.socket.recv())
+
+    async def heard(self, **keys):
+        """The first frame with these keys; what comes before is passed over."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                frame = await self.receive()
+                if frame | keys == frame:
+                    return frame
+
+    async def ask(self, **frame):
+        """The answer to a frame; what comes before is passed over."""
+        self.asked += 1
+        await self.say(**frame, id=self.asked)
+        return await self.heard(id=self.asked)
+
+
+class JsonPeer(V1Peer):
+    subprotocol = "dunlin.json.v1"
+    pack = staticmethod(json.dumps)
+    unpack = staticmethod(json.loads)
+
+
+class MsgpackPeer(V1Peer):
+    subprotocol = "dunlin.msgpack.v1"
+    pack = staticmethod(msgpack.packb)
+    unpack = staticmethod(msgpack.unpackb)
 
 
 def read(data):

@@ -4,38 +4,12 @@ import asyncio
 import unittest
 
 import msgpack
-import websockets
-from peers import DEADLINE_SECONDS, NODE, WebsocketsPeer
-
-
-class PackedPeer(WebsocketsPeer):
-    """Hears frames as dicts; what it says goes out as MessagePack."""
-
-    @classmethod
-    async def connect(cls, path):
-        peer = cls()
-        peer.socket = await websockets.connect(NODE + path, subprotocols=["dunlin.msgpack.v1"])
-        return peer
-
-    async def say(self, **frame):
-        await self.send(msgpack.packb(frame))
-
-    async def receive(self):
-        data = await self.socket.recv()
-        return msgpack.unpackb(data) if isinstance(data, bytes) else data
-
-    async def heard(self, **keys):
-        """The first frame with these keys; what comes before is passed over."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while True:
-                frame = await self.receive()
-                if frame | keys == frame:
-                    return frame
+from peers import MsgpackPeer, WebsocketsPeer
 
 
 class Msgpack(unittest.IsolatedAsyncioTestCase):
     async def pair(self, name):
-        packed = await PackedPeer.connect(f"/topics/msgpack-python/{name}")
+        packed = await MsgpackPeer.connect(f"/topics/msgpack-python/{name}")
         json = await WebsocketsPeer.connect(f"/topics/msgpack-python/{name}")
         welcome = await packed.receive()
         self.assertEqual((welcome["type"], welcome["user"]), ("welcome", None))
