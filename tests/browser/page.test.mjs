@@ -2,6 +2,7 @@
 // "Frames"). DUNLIN_URL names the node, SCREENSHOTS the folder for the pictures.
 
 import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
 import { after, before, test } from "node:test";
 import {
   DESKTOP, PHONE, banner, closeBrowser, connected, line, openBrowser, openWindow, people, picture, say, seen, settled,
@@ -113,22 +114,28 @@ test("payloads of a wrong shape are passed over", DEADLINE, async (t) => {
   assert.equal(await page.locator(".line").filter({ hasText: "wrong" }).count(), 0);
 });
 
-test("a list replaces what is shown and keeps what waits", DEADLINE, async (t) => {
+test("a list that joins on adds its news, any other replaces all but what waits", DEADLINE, async (t) => {
   // T7: on a list topic every delivery is the whole capped array
   const door = new Door();
   const page = await visit(t, { door });
-  const [mine, one, two, three] = ["mine", "one", "two", "three"].map(unique);
+  const shown = () => page.locator(".line .text").allTextContents();
+  const [mine, one, two, three, other] = ["mine", "one", "two", "three", "other"].map(unique);
   const message = (text, at) => ({ name: "Lister", text, at });
   door.refusal = { code: "unavailable", error: "the broker is away" };
   await say(page, mine);
+  await line(page, mine).getByText("Not sent yet").waitFor();
   door.tell([message(one, 1), message(two, 2)]);
+  await seen(page, two);
+  assert.deepEqual(await shown(), [one, two, mine]);
   door.tell([message(two, 2), message(two, 2), message(three, 3)]);
   await seen(page, three);
-  const shown = await page.locator(".line .text").allTextContents();
-  assert.deepEqual(shown, [two, three, mine]);
+  assert.deepEqual(await shown(), [one, two, three, mine]);
+  door.tell([message(other, 4)]);
+  await seen(page, other);
+  assert.deepEqual(await shown(), [other, mine]);
   door.tell([]);
-  await line(page, three).waitFor({ state: "detached" });
-  assert.deepEqual(await page.locator(".line .text").allTextContents(), [mine]);
+  await line(page, other).waitFor({ state: "detached" });
+  assert.deepEqual(await shown(), [mine]);
 });
 
 test("a thousand messages leave at most 500 lines on a page that goes on answering", DEADLINE, async (t) => {
@@ -242,6 +249,7 @@ test("a refused message says why and goes out when tried again", DEADLINE, async
   await say(ann, text);
   await line(ann, text).getByText("Not sent: too many publishes, at most 50 a second").waitFor();
   assert.deepEqual(await violations(ann), []);
+  door.refusal = null;
   await line(ann, text).getByRole("button", { name: "Try again" }).click();
   await settled(ann, text);
   await seen(ben, text);
@@ -287,21 +295,34 @@ test("a node that lost the others says so when asked, and nobody needs to write 
   await banner(page).waitFor({ state: "hidden" });
 });
 
-test("a message that only its own node's people got is marked, with the banner at once", DEADLINE, async (t) => {
+test("a message that its node can't pass on is marked, with the banner at once, and waits", DEADLINE, async (t) => {
   // T12
   const door = new Door();
-  const page = await visit(t, { door, isPaused: true });
+  const [page, other] = [await visit(t, { door, isPaused: true }), await visit(t)];
   const [before, during, after] = ["before", "during", "after"].map((text) => unique(`${text} the outage`));
   await say(page, before);
   await settled(page, before);
   door.isAlone = true;
+  door.refusal = { code: "unavailable", error: "the other nodes are out of reach" };
   await say(page, during);
-  await line(page, during).getByText("Only on this node").waitFor();
+  await line(page, during).getByText("Not sent yet").waitFor();
   await banner(page).waitFor();
+  const refusedAgain = once(door, "refused");
+  await page.clock.runFor(ASK_MS);
+  await refusedAgain;
+  assert.equal(await line(page, during).getAttribute("data-state"), "pending");
+  assert.equal(await line(other, during).count(), 0);
+
   door.isAlone = false;
+  door.refusal = null;
+  await page.clock.runFor(ASK_MS);
+  await settled(page, during);
+  await banner(page).waitFor({ state: "hidden" });
   await say(page, after);
   await settled(page, after);
-  assert.deepEqual(await page.locator(".line .fate").allTextContents(), ["", "Only on this node", ""]);
+  await seen(other, after);
+  assert.equal(await page.locator(".line .fate").filter({ hasText: /./ }).count(), 0);
+  for (const text of [before, during, after]) assert.equal(await line(other, text).count(), 1);
 });
 
 test("when the other nodes are back the banner goes and a remark says what may be missing", DEADLINE, async (t) => {
@@ -373,10 +394,10 @@ function turn(page, { hidden }) {
 }
 
 /**
- * Stands between a page and the node: can close, stay shut, refuse one publish, speak for the node,
+ * Stands between a page and the node: can close, stay shut, refuse what is published, speak for the node,
  * make its answers those of a node that lost the others, and keep a `hello` from it.
  */
-class Door {
+class Door extends EventEmitter {
   opened = 0;
   questions = 0;
   refusal = null;
@@ -397,7 +418,7 @@ class Door {
       if (type === "hello" && this.isSilent) return;
       if (type !== "publish" || !this.refusal) return node.send(text);
       socket.send(JSON.stringify({ type: "error", id, ...this.refusal }));
-      this.refusal = null;
+      this.emit("refused");
     });
   }
 
